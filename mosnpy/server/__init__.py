@@ -1,0 +1,1 @@
+"""The processes: supervisor, controller, workers, and the messages between them (DESIGN §1)."""

@@ -1,0 +1,1 @@
+"""What the controller does about upstreams: active health checks."""
