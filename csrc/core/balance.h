@@ -1,0 +1,33 @@
+/* Choosing an endpoint. Pure: no sockets, no clock; the caller passes who is usable. Rebuilt with every plan. */
+#ifndef MOSNPY_BALANCE_H
+#define MOSNPY_BALANCE_H
+
+#include "base.h"
+
+enum lb_policy { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAGLEV };
+
+struct lb_endpoint {      /* one per endpoint, in the plan's order; the array is owned by the upstream */
+    struct slice name;    /* host:port, places it on the ring */
+    uint32_t weight;      /* >= 1 */
+    uint32_t inflight;    /* requests on it now: kept by the pool, read by least_request */
+    bool usable;          /* healthy and not ejected: kept by the caller before lb_pick */
+};
+
+struct lb_options {
+    enum lb_policy policy;
+    uint32_t panic_percent; /* with fewer usable than this share, all are taken as usable; 0 = never (Envoy: 50) */
+    uint32_t table_size;    /* maglev: a prime, default 65537; ring: minimum points, default 1024. Bounded to 8 Mi */
+    bool rehash;            /* hash policies: an unusable owner's keys move on (true) or fail (false: data stores) */
+};
+
+struct balancer;
+/* NULL when memory is out. Keeps `endpoints` (borrowed: must outlive it). */
+struct balancer *lb_new(const struct lb_options *opt, struct lb_endpoint *endpoints, uint32_t n, uint64_t seed);
+void lb_free(struct balancer *lb);
+/* Index of the endpoint, or -1 when none is usable. `hash` is used by hash policies only. Weighted in every policy
+ * (round robin: smooth weighted; least_request: two weighted random choices, fewer inflight/weight wins). O(1) for random,
+ * least_request, maglev; O(log n) for ring and for smooth weighted round robin with unequal weights.
+ * `skip` (-1: none) is an endpoint to avoid if any other is usable: the one a retry comes from. */
+int lb_pick(struct balancer *lb, uint64_t hash, int skip);
+
+#endif

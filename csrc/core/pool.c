@@ -1,0 +1,224 @@
+/* Which upstream connection takes a request, and what becomes of it afterwards. */
+#include "pool.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+#define LANE_IDLE_MAX 64u      /* exclusive connections kept for the next borrower */
+#define LANE_UNUSED_MS 60000u  /* an empty lane (a database, an identity nobody uses) is forgotten after this */
+
+/* ---- lanes ---- */
+
+struct lane *pool_lane(struct endpoint *ep, uint64_t key) {
+    struct lane **at = &ep->lanes;
+    while (*at && (*at)->key != key) at = &(*at)->next;
+    struct lane *lane = *at;
+    if (lane) {
+        if (at != &ep->lanes) { /* move to front: most clients use the same few */
+            *at = lane->next;
+            lane->next = ep->lanes, ep->lanes = lane;
+        }
+        return lane;
+    }
+    lane = calloc(1, sizeof *lane);
+    if (!lane) return NULL;
+    lane->endpoint = ep, lane->key = key;
+    lane->next = ep->lanes, ep->lanes = lane;
+    return lane;
+}
+
+/* Slots for `count` shared connections; fewer after a reload retire the rest. */
+static bool lane_resize(struct lane *lane, uint32_t count) {
+    for (uint32_t i = count; i < lane->shared_count; i++)
+        if (lane->shared[i]) pool_retire(lane->shared[i]);
+    struct conn **shared = realloc(lane->shared, count * sizeof *shared);
+    if (!shared) return false;
+    for (uint32_t i = lane->shared_count; i < count; i++) shared[i] = NULL;
+    lane->shared = shared, lane->shared_count = count;
+    return true;
+}
+
+/* ---- opening ---- */
+
+static bool close_one_idle(struct endpoint *ep) {
+    for (struct lane *lane = ep->lanes; lane; lane = lane->next) {
+        if (!lane->idle) continue;
+        conn_close(lane->idle, FAIL_NONE);
+        return true;
+    }
+    return false;
+}
+
+static struct conn *open_connection(struct lane *lane, bool exclusive, enum failure *why) {
+    struct endpoint *ep = lane->endpoint;
+    struct core *core = ep->core;
+    *why = FAIL_CONNECT;
+    if (core->now_ms < ep->retry_at_ms) return NULL;
+    int fd = socket(ep->addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1;
+    if (fd < 0) return NULL; /* out of descriptors: the request fails, the endpoint is not to blame */
+    if (ep->addr.sa.sa_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (connect(fd, &ep->addr.sa, ep->addr_len) < 0 && errno != EINPROGRESS) {
+        close(fd);
+        endpoint_failed(ep);
+        return NULL;
+    }
+    struct conn *c = conn_new(core, ep->upstream->codec, UP, fd, CONN_CONNECTING);
+    if (!c) return NULL;
+    c->endpoint = ep, c->lane = lane, c->exclusive = exclusive;
+    ep->connections++, lane->connections++;
+    ep->upstream->stat[UPSTREAM_connections_total]++;
+    conn_arm_timer(c);
+    return c;
+}
+
+/* ---- shared ---- */
+
+struct conn *pool_shared(struct endpoint *ep, uint64_t key, uint64_t affinity, enum failure *why) {
+    struct upstream *u = ep->upstream;
+    struct lane *lane = likely(ep->lanes && ep->lanes->key == key) ? ep->lanes : pool_lane(ep, key);
+    *why = FAIL_NO_ENDPOINT;
+    if (unlikely(!u || !lane)) return NULL;
+    if (unlikely(lane->shared_count != u->connections) && !lane_resize(lane, u->connections)) return NULL;
+    uint32_t slot = lane->shared_count == 1 ? 0 : (uint32_t)(affinity % lane->shared_count);
+    struct conn *c = lane->shared[slot];
+    if (likely(c != NULL)) {
+        if (likely(c->state == CONN_OPEN || c->streams < u->max_pending)) return c;
+        *why = FAIL_OVERFLOW;
+        return NULL;
+    }
+    *why = FAIL_OVERFLOW;
+    if (ep->connections >= u->max_connections && !close_one_idle(ep)) return NULL;
+    c = open_connection(lane, false, why);
+    if (c) c->lane_slot = slot, lane->shared[slot] = c;
+    return c;
+}
+
+/* ---- exclusive ---- */
+
+static void wait_for(struct endpoint *ep, struct conn *owner) {
+    owner->waiting_for = ep, owner->wait_next = NULL;
+    *ep->waiters_tail = owner, ep->waiters_tail = &owner->wait_next;
+    conn_wait(owner, 0, owner->core->now_ms + (ep->upstream ? ep->upstream->connect_timeout_ms : 1000));
+}
+
+void pool_cancel_wait(struct conn *down) {
+    struct endpoint *ep = down->waiting_for;
+    if (!ep) return;
+    struct conn **at = &ep->waiters;
+    while (*at && *at != down) at = &(*at)->wait_next;
+    if (*at && !(*at = down->wait_next)) ep->waiters_tail = at;
+    down->waiting_for = NULL, down->wait_next = NULL;
+}
+
+void pool_wake_waiter(struct endpoint *ep) {
+    struct conn *down = ep->waiters;
+    if (!down) return;
+    pool_cancel_wait(down);
+    conn_unpause(down, PAUSE_WAIT);
+}
+
+struct conn *pool_borrow(struct endpoint *ep, uint64_t key, struct conn *owner, enum failure *why) {
+    struct upstream *u = ep->upstream;
+    struct lane *lane = pool_lane(ep, key);
+    *why = FAIL_NO_ENDPOINT;
+    if (!u || !lane) return NULL;
+    struct conn *c = lane->idle;
+    if (c) {
+        lane->idle = c->wait_next, lane->idle_count--;
+        c->wait_next = NULL;
+    } else if (ep->connections < u->max_connections || close_one_idle(ep)) {
+        c = open_connection(lane, true, why);
+    } else if (owner->wait_expired) {
+        *why = FAIL_OVERFLOW;
+    } else {
+        *why = FAIL_NONE;
+        wait_for(ep, owner);
+    }
+    if (c) c->owner = owner, lane->used_ms = c->core->now_ms;
+    return c;
+}
+
+void pool_give_back(struct conn *up) {
+    struct lane *lane = up->lane;
+    struct endpoint *ep = up->endpoint;
+    up->owner = NULL;
+    if (up->state == CONN_DEAD) return;
+    if (up->retired || !ep->upstream || up->state != CONN_OPEN || up->streams || lane->idle_count >= LANE_IDLE_MAX || up->eof) {
+        conn_doom(up, FAIL_DRAINING);
+        return;
+    }
+    up->wait_next = lane->idle, lane->idle = up, lane->idle_count++;
+    lane->used_ms = up->active_ms = up->core->now_ms;
+    pool_wake_waiter(ep);
+}
+
+/* ---- leaving ---- */
+
+static void leave_lane(struct conn *up) {
+    struct lane *lane = up->lane;
+    if (!up->exclusive) {
+        if (up->lane_slot < lane->shared_count && lane->shared[up->lane_slot] == up) lane->shared[up->lane_slot] = NULL;
+        return;
+    }
+    struct conn **at = &lane->idle;
+    while (*at && *at != up) at = &(*at)->wait_next;
+    if (*at) *at = up->wait_next, lane->idle_count--;
+    up->wait_next = NULL;
+}
+
+void pool_retire(struct conn *up) {
+    if (up->retired) return;
+    up->retired = true;
+    leave_lane(up);
+    if (up->streams == 0 && !up->owner) conn_doom(up, FAIL_DRAINING);
+}
+
+void pool_forget(struct conn *up) {
+    leave_lane(up);
+    up->lane->connections--, up->endpoint->connections--;
+}
+
+static void lane_free(struct lane *lane) {
+    free(lane->shared);
+    free(lane);
+}
+
+static void sweep_lanes(struct endpoint *ep, uint64_t now) {
+    uint32_t idle_ms = ep->upstream ? ep->upstream->idle_timeout_ms : 0;
+    for (struct lane **at = &ep->lanes, *lane; (lane = *at) != NULL;) {
+        for (struct conn *c = lane->idle, *next; c; c = next) {
+            next = c->wait_next;
+            if (!ep->upstream || (idle_ms && now >= c->active_ms + idle_ms)) conn_close(c, FAIL_NONE);
+        }
+        if (!ep->upstream)
+            for (uint32_t i = 0; i < lane->shared_count; i++)
+                if (lane->shared[i]) pool_retire(lane->shared[i]);
+        if (lane->connections) lane->used_ms = now;
+        if (lane->connections == 0 && (!ep->upstream || now >= lane->used_ms + LANE_UNUSED_MS)) {
+            *at = lane->next;
+            lane_free(lane);
+        } else {
+            at = &lane->next;
+        }
+    }
+}
+
+void pool_sweep(struct core *core) {
+    for (struct endpoint **at = &core->endpoints, *ep; (ep = *at) != NULL;) {
+        sweep_lanes(ep, core->now_ms);
+        if (!ep->upstream)
+            while (ep->waiters) pool_wake_waiter(ep);
+        if (ep->refs == 0 && ep->connections == 0 && !ep->lanes) {
+            *at = ep->next;
+            free(ep->key);
+            free(ep);
+        } else {
+            at = &ep->next;
+        }
+    }
+}
