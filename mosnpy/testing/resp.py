@@ -143,6 +143,15 @@ def unordered(node: Node) -> object:
     return node
 
 
+def split_replies(data: bytes) -> tuple[list[bytes], bytes]:
+    """The whole replies in `data`, and what is left behind them."""
+    replies, at = [], 0
+    while at < len(data) and (end := reply_end(data, at)) >= 0:
+        replies.append(data[at:end])
+        at = end
+    return replies, data[at:]
+
+
 def texts(raw: bytes) -> list[str]:
     """The strings of a flat array, set or push, decoded."""
     return [(member.value or b"").decode() for member in parse(raw).members]
@@ -230,6 +239,16 @@ class Wire:
         raw = bytes(self._buffer)
         self._buffer.clear()
         return raw
+
+    def rest_or_open(self, seconds: float) -> bytes:
+        """Everything until the peer closes or falls silent for that long."""
+        self.socket.settimeout(seconds)
+        try:
+            return self.rest()
+        except TimeoutError:
+            raw = bytes(self._buffer)
+            self._buffer.clear()
+            return raw
 
     def ask(self, *words: Word) -> bytes:
         self.send(*words)
