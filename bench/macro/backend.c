@@ -16,10 +16,10 @@
 enum {
     SCRATCH = 256 << 10,
     EVENTS = 256,
-    ARGS = 8,                /* arguments looked at; further ones are counted */
-    HEAD = WIRE_BIG + 4096,  /* bytes of an unfinished command kept: all but the big last argument of a SET */
-    SMALL_OUT = 1 << 20,     /* bytes of small replies waiting per connection; a proxy that reads none of them is stuck */
-    BIG_HEAD = 320,          /* bytes of a big reply that depend on its key: header and the key itself */
+    ARGS = 8,               /* arguments looked at; further ones are counted */
+    HEAD = WIRE_BIG + 4096, /* bytes of an unfinished command kept: all but the big last argument of a SET */
+    SMALL_OUT = 1 << 20, /* bytes of small replies waiting per connection; a proxy that reads none of them is stuck */
+    BIG_HEAD = 320,      /* bytes of a big reply that depend on its key: header and the key itself */
 };
 
 /* A big reply still to be sent: header and key, then the pattern from pattern_at to value_size, then CRLF. */
@@ -65,9 +65,7 @@ static struct big *next_big(struct client *c) {
     } else if (c->big_end == c->big_capacity) {
         c->big_capacity = c->big_capacity ? c->big_capacity * 2 : 16;
         c->bigs = realloc(c->bigs, c->big_capacity * sizeof *c->bigs);
-        if (!c->bigs) {
-            wire_die("out of memory");
-        }
+        if (!c->bigs) { wire_die("out of memory"); }
     }
     return &c->bigs[c->big_end++];
 }
@@ -81,16 +79,12 @@ static void reply_small(struct client *c, const char *bytes, size_t length) {
         memcpy(b->head, bytes, b->head_length);
         return;
     }
-    if (c->out_end + length > SMALL_OUT) {
-        wire_die("backend: a proxy left %d bytes of replies unread", SMALL_OUT);
-    }
+    if (c->out_end + length > SMALL_OUT) { wire_die("backend: a proxy left %d bytes of replies unread", SMALL_OUT); }
     memcpy(c->out + c->out_end, bytes, length);
     c->out_end += length;
 }
 
-static void reply_text(struct client *c, const char *text) {
-    reply_small(c, text, strlen(text));
-}
+static void reply_text(struct client *c, const char *text) { reply_small(c, text, strlen(text)); }
 
 static void reply_value(struct client *c, const char *key, size_t key_length) {
     size_t own;
@@ -147,9 +141,7 @@ static bool flush(struct client *c) {
         }
         struct msghdr m = {.msg_iov = v, .msg_iovlen = (size_t)n};
         ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
-        if (sent < 0) {
-            return errno == EAGAIN;
-        }
+        if (sent < 0) { return errno == EAGAIN; }
         if (c->out_end > c->out_at) {
             c->out_at += (size_t)sent;
         } else {
@@ -171,9 +163,11 @@ static void answer(struct client *c, const char **args, const size_t *lengths, s
         reply_text(c, "+PONG\r\n");
     } else if (is("HELLO", args[0], lengths[0])) {
         bool three = count > 1 && is("3", args[1], lengths[1]);
-        reply_text(c, three ? "%4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n$4\r\nmode\r\n"
+        reply_text(c, three ? "%4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:"
+                              "3\r\n$4\r\nmode\r\n"
                               "$10\r\nstandalone\r\n"
-                            : "*8\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:2\r\n$4\r\nmode\r\n"
+                            : "*8\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:"
+                              "2\r\n$4\r\nmode\r\n"
                               "$10\r\nstandalone\r\n");
     } else if (is("COMMAND", args[0], lengths[0])) {
         reply_text(c, "*0\r\n");
@@ -188,19 +182,11 @@ static void answer(struct client *c, const char **args, const size_t *lengths, s
 /* Reads "<sign><digits>\r\n" at p. Its length; 0: more is needed; -1: not that. */
 static int number(const char *p, const char *end, char sign, size_t *value) {
     const char *start = p;
-    if (p == end) {
-        return 0;
-    }
-    if (*p++ != sign) {
-        return -1;
-    }
+    if (p == end) { return 0; }
+    if (*p++ != sign) { return -1; }
     *value = 0;
-    while (p < end && *p >= '0' && *p <= '9' && p - start < 12) {
-        *value = *value * 10 + (size_t)(*p++ - '0');
-    }
-    if (end - p < 2) {
-        return p < end && *p != '\r' ? -1 : 0;
-    }
+    while (p < end && *p >= '0' && *p <= '9' && p - start < 12) { *value = *value * 10 + (size_t)(*p++ - '0'); }
+    if (end - p < 2) { return p < end && *p != '\r' ? -1 : 0; }
     return p[0] == '\r' && p[1] == '\n' && p > start + 1 ? (int)(p + 2 - start) : -1;
 }
 
@@ -216,35 +202,23 @@ static ssize_t command(struct client *c, const char *p, const char *end) {
     const char *start = p, *args[ARGS] = {0};
     size_t lengths[ARGS] = {0}, count, length;
     int n = number(p, end, '*', &count);
-    if (n <= 0) {
-        return n;
-    }
-    if (!count) {
-        return -1;
-    }
+    if (n <= 0) { return n; }
+    if (!count) { return -1; }
     p += n;
     for (size_t i = 0; i < count; i++) {
-        if ((n = number(p, end, '$', &length)) <= 0) {
-            return n;
-        }
+        if ((n = number(p, end, '$', &length)) <= 0) { return n; }
         p += n;
         if (length >= WIRE_BIG && i == 2 && count == 3 && is("SET", args[0], lengths[0])) {
             size_t own, here = (size_t)(end - p);
             const char *head = wire_value_head(args[1], lengths[1], length, &own);
-            if (here < own && p - start < HEAD / 2) {
-                return 0;
-            }
+            if (here < own && p - start < HEAD / 2) { return 0; }
             c->value_wrong = length > value_size || memcmp(p, head, own);
             c->value_at = own;
             c->skip = length + 2 - own;
             return p + own - start;
         }
-        if ((size_t)(end - p) < length + 2) {
-            return 0;
-        }
-        if (p[length] != '\r' || p[length + 1] != '\n') {
-            return -1;
-        }
+        if ((size_t)(end - p) < length + 2) { return 0; }
+        if (p[length] != '\r' || p[length + 1] != '\n') { return -1; }
         if (i < ARGS) {
             args[i] = p;
             lengths[i] = length;
@@ -252,7 +226,8 @@ static ssize_t command(struct client *c, const char *p, const char *end) {
         p += length + 2;
     }
     bool set = count >= 3 && is("SET", args[0], lengths[0]);
-    answer(c, args, lengths, count, !set || (lengths[2] <= value_size && value_fits(args[1], lengths[1], args[2], lengths[2])));
+    answer(c, args, lengths, count,
+           !set || (lengths[2] <= value_size && value_fits(args[1], lengths[1], args[2], lengths[2])));
     return p - start;
 }
 
@@ -262,12 +237,8 @@ static void value_bytes(struct client *c, const char *p, size_t n) {
     c->value_wrong |= memcmp(p, pattern + c->value_at, take) != 0;
     c->value_at += take;
     c->skip -= take;
-    for (size_t i = take; i < n; i++, c->skip--) {
-        c->value_wrong |= p[i] != (c->skip == 2 ? '\r' : '\n');
-    }
-    if (!c->skip) {
-        reply_text(c, c->value_wrong ? "-ERR stub: not the value of this key\r\n" : "+OK\r\n");
-    }
+    for (size_t i = take; i < n; i++, c->skip--) { c->value_wrong |= p[i] != (c->skip == 2 ? '\r' : '\n'); }
+    if (!c->skip) { reply_text(c, c->value_wrong ? "-ERR stub: not the value of this key\r\n" : "+OK\r\n"); }
 }
 
 static bool take(struct client *c, const char *p, size_t length) {
@@ -285,9 +256,7 @@ static bool take(struct client *c, const char *p, size_t length) {
             flush(c);
             return false;
         }
-        if (!n) {
-            break;
-        }
+        if (!n) { break; }
         p += n;
     }
     c->partial_length = (size_t)(end - p);
@@ -312,12 +281,8 @@ static bool on_readable(struct client *c) {
             n = recv(c->fd, scratch + c->partial_length, c->skip ? c->skip : SCRATCH, 0);
             if (n > 0) {
                 bool small = n < SCRATCH && !c->skip;
-                if (!take(c, scratch, c->partial_length + (size_t)n)) {
-                    return false;
-                }
-                if (small && !c->skip) {
-                    return true;
-                }
+                if (!take(c, scratch, c->partial_length + (size_t)n)) { return false; }
+                if (small && !c->skip) { return true; }
                 continue;
             }
         }
@@ -372,9 +337,7 @@ int main(int argc, char **argv) {
         while (dirty_count) { /* replies of a batch leave together */
             struct client *c = dirty[--dirty_count];
             c->dirty = false;
-            if (!flush(c)) {
-                drop(c);
-            }
+            if (!flush(c)) { drop(c); }
         }
     }
 }

@@ -19,10 +19,10 @@
 enum {
     EVENTS = 256,
     SCRATCH = 256 << 10,
-    VARIANTS = 8,      /* different batches per connection, sent in turn */
-    KEY_MAX = 64,      /* bytes of a key */
-    PIDS_MAX = 64,     /* watched processes */
-    HIST_SUB = 5,      /* bits below the leading one: a bucket is at most 1/32 wide */
+    VARIANTS = 8,          /* different batches per connection, sent in turn */
+    KEY_MAX = 64,          /* bytes of a key */
+    PIDS_MAX = 64,         /* watched processes */
+    HIST_SUB = 5,          /* bits below the leading one: a bucket is at most 1/32 wide */
     STALL_NS = 2000000000, /* no reply at all for so long: the run has failed */
 };
 
@@ -48,7 +48,12 @@ static struct {
     bool set;
     const char *keys;
     int pids[PIDS_MAX], pid_count;
-} option = {.connections = 50, .pipeline = 1, .value_size = 64, .warmup = 0.3, .seconds = 2, .max_requests = UINT64_MAX,
+} option = {.connections = 50,
+            .pipeline = 1,
+            .value_size = 64,
+            .warmup = 0.3,
+            .seconds = 2,
+            .max_requests = UINT64_MAX,
             .keys = "user:,session:,item:"};
 
 static struct conn *conns;
@@ -71,16 +76,13 @@ static uint64_t random64(void) {
 /* Writes a key: one of the prefixes (or tenant number) by turns or by chance, then 12 digits. */
 static size_t make_key(char *key, unsigned turn) {
     if (option.tenants) {
-        return (size_t)snprintf(key, KEY_MAX, "t%05u:%012x", (unsigned)(random64() % option.tenants), (unsigned)random64());
+        return (size_t)snprintf(key, KEY_MAX, "t%05u:%012x", (unsigned)(random64() % option.tenants),
+                                (unsigned)random64());
     }
     unsigned count = 1, want;
     const char *p = option.keys;
-    for (const char *q = p; *q; q++) {
-        count += *q == ',';
-    }
-    for (want = turn % count; want; want--) {
-        p = strchr(p, ',') + 1;
-    }
+    for (const char *q = p; *q; q++) { count += *q == ','; }
+    for (want = turn % count; want; want--) { p = strchr(p, ',') + 1; }
     return (size_t)snprintf(key, KEY_MAX, "%.*s%012x", (int)strcspn(p, ","), p, (unsigned)random64());
 }
 
@@ -94,16 +96,14 @@ static void prepare(struct batch *b) {
     bool big = value >= WIRE_BIG;
     size_t room = (KEY_MAX + 96 + (big ? 0 : value)) * option.pipeline;
     char *request = malloc(room), *reply = malloc(room), *r = request, *w = reply;
-    if (!request || !reply) {
-        wire_die("out of memory");
-    }
+    if (!request || !reply) { wire_die("out of memory"); }
     size_t own = 0;
     for (unsigned i = 0; i < option.pipeline; i++) {
         char key[KEY_MAX];
         size_t n = make_key(key, i + (unsigned)random64());
         const char *head = wire_value_head(key, n, value, &own);
-        r += sprintf(r, option.set ? "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n" : "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", n, key,
-                     value);
+        r += sprintf(r, option.set ? "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n" : "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n",
+                     n, key, value);
         if (option.set) {
             r = append(r, head, own);
             r = big ? r : append(append(r, pattern + own, value - own), "\r\n", 2);
@@ -129,15 +129,11 @@ static void prepare(struct batch *b) {
 static void open_all(void) {
     struct sockaddr_in to = wire_loopback(option.port);
     conns = calloc(option.connections, sizeof *conns);
-    if (!conns) {
-        wire_die("out of memory");
-    }
+    if (!conns) { wire_die("out of memory"); }
     for (unsigned i = 0; i < option.connections; i++) {
         struct conn *c = &conns[i];
         struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
-        for (int v = 0; v < VARIANTS; v++) {
-            prepare(&c->batch[v]);
-        }
+        for (int v = 0; v < VARIANTS; v++) { prepare(&c->batch[v]); }
         c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0) {
             wire_die("connection %u to port %u: %s", i, option.port, strerror(errno));
@@ -161,9 +157,7 @@ static void count_latency(uint64_t ns, uint64_t times) {
 /* The latency (us) that a share q of all requests did not exceed: the middle of its bucket. */
 static double quantile(double q) {
     uint64_t total = 0, seen = 0;
-    for (size_t i = 0; i < sizeof hist / sizeof *hist; i++) {
-        total += hist[i];
-    }
+    for (size_t i = 0; i < sizeof hist / sizeof *hist; i++) { total += hist[i]; }
     for (size_t i = 0; i < sizeof hist / sizeof *hist; i++) {
         seen += hist[i];
         if (total && seen >= (uint64_t)(q * (double)total)) {
@@ -189,13 +183,9 @@ static void read_cpu(uint64_t *run, uint64_t *wait) {
                 *run += r;
                 *wait += w;
             }
-            if (f) {
-                fclose(f);
-            }
+            if (f) { fclose(f); }
         }
-        if (d) {
-            closedir(d);
-        }
+        if (d) { closedir(d); }
     }
 }
 
@@ -228,9 +218,7 @@ static void send_batch(struct conn *c) {
         struct msghdr m = {.msg_iov = v, .msg_iovlen = n};
         ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
         if (sent < 0) {
-            if (errno != EAGAIN) {
-                fail("send: ", strerror(errno), strlen(strerror(errno)));
-            }
+            if (errno != EAGAIN) { fail("send: ", strerror(errno), strlen(strerror(errno))); }
             return;
         }
         c->sent += (size_t)sent;
@@ -260,9 +248,7 @@ static bool expected(struct conn *c, const char *bytes, size_t n) {
             continue;
         }
         size_t take = n < length - at ? n : length - at;
-        if (memcmp((char *)b->reply[i].iov_base + at, bytes, take)) {
-            return false;
-        }
+        if (memcmp((char *)b->reply[i].iov_base + at, bytes, take)) { return false; }
         bytes += take;
         n -= take;
         at = 0;
@@ -279,9 +265,7 @@ static void on_readable(struct conn *c) {
         want = !skip && b->reply[1].iov_len && c->received < WIRE_EDGE ? WIRE_EDGE - c->received : want;
         ssize_t n = recv(c->fd, skip ? NULL : scratch, want, skip ? MSG_TRUNC : 0);
         if (n <= 0) {
-            if (n < 0 && errno == EAGAIN) {
-                return;
-            }
+            if (n < 0 && errno == EAGAIN) { return; }
             fail(n ? "recv: " : "closed by the proxy", n ? strerror(errno) : "", n ? strlen(strerror(errno)) : 0);
             return;
         }
@@ -299,17 +283,11 @@ static void on_readable(struct conn *c) {
         if (done) {
             completed += done;
             last_progress = now;
-            if (measuring) {
-                count_latency(now - c->sent_at, done);
-            }
+            if (measuring) { count_latency(now - c->sent_at, done); }
         }
         bool drained = (size_t)n < want;
-        if (c->received == b->reply_length) {
-            next_batch(c, now);
-        }
-        if (drained) {
-            return;
-        }
+        if (c->received == b->reply_length) { next_batch(c, now); }
+        if (drained) { return; }
     }
 }
 
@@ -320,20 +298,12 @@ static void run(uint64_t until, uint64_t limit) {
         int n = epoll_wait(epoll_fd, events, EVENTS, 10);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
-            if (c->sent < c->batch[c->variant].request_length) {
-                send_batch(c);
-            }
-            if (events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
-                on_readable(c);
-            }
+            if (c->sent < c->batch[c->variant].request_length) { send_batch(c); }
+            if (events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) { on_readable(c); }
         }
         uint64_t now = wire_now_ns();
-        if (now >= until) {
-            return;
-        }
-        if (now - last_progress > STALL_NS && now > last_progress) {
-            fail("no reply for 2 s", "", 0);
-        }
+        if (now >= until) { return; }
+        if (now - last_progress > STALL_NS && now > last_progress) { fail("no reply for 2 s", "", 0); }
     }
 }
 
@@ -341,50 +311,31 @@ static void run(uint64_t until, uint64_t limit) {
 
 static void parse(int argc, char **argv) {
     static const struct option longs[] = {
-        {"port", 1, 0, 'p'},   {"connections", 1, 0, 'c'}, {"pipeline", 1, 0, 'P'}, {"op", 1, 0, 'o'},
-        {"value", 1, 0, 'v'},  {"keys", 1, 0, 'k'},        {"tenants", 1, 0, 't'},  {"warmup", 1, 0, 'w'},
+        {"port", 1, 0, 'p'},    {"connections", 1, 0, 'c'}, {"pipeline", 1, 0, 'P'}, {"op", 1, 0, 'o'},
+        {"value", 1, 0, 'v'},   {"keys", 1, 0, 'k'},        {"tenants", 1, 0, 't'},  {"warmup", 1, 0, 'w'},
         {"seconds", 1, 0, 's'}, {"requests", 1, 0, 'n'},    {"watch", 1, 0, 'W'},    {0, 0, 0, 0},
     };
     for (int o; (o = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (o) {
-        case 'p':
-            option.port = (unsigned)atoi(optarg);
-            break;
-        case 'c':
-            option.connections = (unsigned)atoi(optarg);
-            break;
-        case 'P':
-            option.pipeline = (unsigned)atoi(optarg);
-            break;
-        case 'o':
-            option.set = !strcmp(optarg, "set");
-            break;
-        case 'v':
-            option.value_size = strtoul(optarg, NULL, 10);
-            break;
-        case 'k':
-            option.keys = optarg;
-            break;
-        case 't':
-            option.tenants = (unsigned)atoi(optarg);
-            break;
-        case 'w':
-            option.warmup = atof(optarg);
-            break;
-        case 's':
-            option.seconds = atof(optarg);
-            break;
-        case 'n':
-            option.max_requests = strtoull(optarg, NULL, 10);
-            break;
+        case 'p': option.port = (unsigned)atoi(optarg); break;
+        case 'c': option.connections = (unsigned)atoi(optarg); break;
+        case 'P': option.pipeline = (unsigned)atoi(optarg); break;
+        case 'o': option.set = !strcmp(optarg, "set"); break;
+        case 'v': option.value_size = strtoul(optarg, NULL, 10); break;
+        case 'k': option.keys = optarg; break;
+        case 't': option.tenants = (unsigned)atoi(optarg); break;
+        case 'w': option.warmup = atof(optarg); break;
+        case 's': option.seconds = atof(optarg); break;
+        case 'n': option.max_requests = strtoull(optarg, NULL, 10); break;
         case 'W':
             for (char *p = strtok(optarg, ","); p && option.pid_count < PIDS_MAX; p = strtok(NULL, ",")) {
                 option.pids[option.pid_count++] = atoi(p);
             }
             break;
         default:
-            wire_die("usage: loadgen --port N [--connections 50] [--pipeline 1] [--op get|set] [--value 64] [--keys a:,b:]\n"
-                     "       [--tenants 0] [--warmup 0.3] [--seconds 2] [--requests N] [--watch PID,PID]");
+            wire_die(
+                "usage: loadgen --port N [--connections 50] [--pipeline 1] [--op get|set] [--value 64] [--keys a:,b:]\n"
+                "       [--tenants 0] [--warmup 0.3] [--seconds 2] [--requests N] [--watch PID,PID]");
         }
     }
     if (!option.port || !option.connections || !option.pipeline || option.value_size > WIRE_VALUE_MAX ||
@@ -401,15 +352,14 @@ int main(int argc, char **argv) {
     open_all();
 
     last_progress = wire_now_ns();
-    for (unsigned i = 0; i < option.connections; i++) {
-        next_batch(&conns[i], wire_now_ns());
-    }
+    for (unsigned i = 0; i < option.connections; i++) { next_batch(&conns[i], wire_now_ns()); }
     run(wire_now_ns() + (uint64_t)(option.warmup * 1e9), UINT64_MAX);
 
     uint64_t cpu[2], wait[2], requests = completed, start = wire_now_ns();
     measuring = true;
     read_cpu(&cpu[0], &wait[0]);
-    run(start + (uint64_t)(option.seconds * 1e9), option.max_requests < UINT64_MAX - completed ? completed + option.max_requests : UINT64_MAX);
+    run(start + (uint64_t)(option.seconds * 1e9),
+        option.max_requests < UINT64_MAX - completed ? completed + option.max_requests : UINT64_MAX);
     read_cpu(&cpu[1], &wait[1]);
     double took = (double)(wire_now_ns() - start) / 1e9;
     requests = completed - requests;
@@ -417,12 +367,12 @@ int main(int argc, char **argv) {
 
     stopping = true; /* let what is under way come home: a reply lost at the very end counts too */
     run(wire_now_ns() + (uint64_t)STALL_NS, UINT64_MAX);
-    if (!*failure && idle < option.connections) {
-        fail("replies missing at the end", "", 0);
-    }
-    printf("{\"requests\": %llu, \"seconds\": %.6f, \"cpu_ns\": %llu, \"wait_ns\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+    if (!*failure && idle < option.connections) { fail("replies missing at the end", "", 0); }
+    printf("{\"requests\": %llu, \"seconds\": %.6f, \"cpu_ns\": %llu, \"wait_ns\": %llu, \"p50_us\": %.1f, \"p99_us\": "
+           "%.1f, "
            "\"p999_us\": %.1f, \"max_us\": %.1f, \"failure\": \"%s\"}\n",
-           (unsigned long long)requests, took, (unsigned long long)(cpu[1] - cpu[0]), (unsigned long long)(wait[1] - wait[0]),
-           quantile(0.5), quantile(0.99), quantile(0.999), (double)latency_max / 1000, failure);
+           (unsigned long long)requests, took, (unsigned long long)(cpu[1] - cpu[0]),
+           (unsigned long long)(wait[1] - wait[0]), quantile(0.5), quantile(0.99), quantile(0.999),
+           (double)latency_max / 1000, failure);
     return *failure ? 3 : 0;
 }

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .build import ROOT
@@ -38,7 +38,7 @@ def _read(path: str) -> str:
 def describe(command: list[str]) -> dict[str, str | int | float]:
     """Machine, kernel, settings that sway loopback traffic, and how busy the machine already was."""
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(command),
         "commit": _first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
         "cpu": _cpu_model(),

@@ -25,7 +25,7 @@ from .scenario import Load
 
 @dataclass(frozen=True)
 class Pace:
-    """How long things may take. A run's length follows from the whole budget; see `Clock.run_seconds`."""
+    """How long things may take. A run's length follows from the whole budget (`Clock.run_seconds`)."""
 
     rounds: int
     warmup: float  # s before each run
@@ -38,6 +38,9 @@ QUICK_PACE = Pace(rounds=3, warmup=0.2, shortest=0.5, longest=1.0, budget=165)
 FULL_PACE = Pace(rounds=7, warmup=0.3, shortest=0.8, longest=3.0, budget=840)
 
 
+OVERHEAD = 0.25  # s per run besides warm-up and measuring: connecting, reading, reporting
+
+
 class Clock:
     """The time that is left. Rounds that would pass the end are not begun; one round is always run."""
 
@@ -48,9 +51,9 @@ class Clock:
     def left(self) -> float:
         return self.end - time.monotonic()
 
-    def run_seconds(self, runs: int) -> float:
-        """The length of one run when `runs` are still to come."""
-        share = self.left() / max(runs, 1) - self.pace.warmup - 0.25  # 0.25 s: connecting, reading, reporting
+    def run_seconds(self, runs: int, reserve: float) -> float:
+        """The length of one run when `runs` are still to come and `reserve` seconds are promised to something else."""
+        share = (self.left() - reserve) / max(runs, 1) - self.pace.warmup - OVERHEAD
         return min(max(share, self.pace.shortest), self.pace.longest)
 
 
@@ -80,11 +83,12 @@ class Outcome:
     kind: str
     targets: dict[str, float]
     base: str = "mosnpy"
+    level: bool = False  # also wanted: requests/s and p50 level with the best peer
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def good(self, proxy: str) -> list[Sample]:
-        return [sample for sample in self.samples if sample.proxy == proxy and not sample.failure]
+        return [run for run in self.samples if run.proxy == proxy and not run.failure]
 
     def proxies(self) -> list[str]:
         return list(dict.fromkeys(sample.proxy for sample in self.samples))
@@ -99,8 +103,9 @@ class Outcome:
 
     def spread(self, proxy: str) -> float:
         """Largest over smallest CPU time per request: how much the machine disturbed this proxy's runs."""
-        values = [sample.cpu_us for sample in self.good(proxy)]
-        return max(values) / min(values) if values and min(values) else 0.0
+        values = [run.cpu_us for run in self.good(proxy)]
+        least = min(values, default=0.0)
+        return max(values) / least if least else 0.0
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -110,7 +115,9 @@ class Outcome:
 def backend(value: int, cores: Cores, directory: Path) -> Iterator[int]:
     """The stub Redis, on the load's core. Yields its port."""
     port = free_port()
-    child = Child([str(program("backend")), str(value), str(port)], cores.load, directory / "backend.log", directory=OUT)
+    child = Child(
+        [str(program("backend")), str(value), str(port)], cores.load, directory / "backend.log", directory=OUT
+    )
     try:
         wait_for_ping(port, child, 5)
         yield port
@@ -118,11 +125,14 @@ def backend(value: int, cores: Cores, directory: Path) -> Iterator[int]:
         child.stop()
 
 
-def run_load(load: Load, port: int, pids: list[int], cores: Cores, warmup: float, seconds: float) -> dict[str, float | str]:
-    """One run of the load generator: what it prints, or {"failure": why}. Never takes longer than seconds + 15."""
+def run_load(
+    load: Load, port: int, pids: list[int], cores: Cores, warmup: float, seconds: float, requests: int = 1 << 62
+) -> dict[str, float | str]:
+    """One run of the load generator: what it prints, or {"failure": why}. Ends after `seconds` or `requests`."""
     command = [
         *(str(program("loadgen")), "--port", str(port), *load.arguments()),
         *("--warmup", f"{warmup:.3f}", "--seconds", f"{seconds:.3f}", "--watch", ",".join(map(str, pids))),
+        *("--requests", str(requests)),
     ]
     try:
         done = subprocess.run(
@@ -173,6 +183,7 @@ class Entry:
         """The running proxy; one that died is started anew."""
         if self.running is None or not self.running.child.alive():
             self.running = self.begin(upstream)
+        self.running.pids = self.running.child.pids()  # a worker may have been replaced meanwhile
         return self.running
 
     def stop(self) -> None:
@@ -204,7 +215,7 @@ def contest(
     try:
         with backend(load.value, cores, directory) as upstream:
             for number in range(clock.pace.rounds):
-                if number and clock.left() < len(contestants) * (seconds + clock.pace.warmup + 0.25):
+                if number and clock.left() < len(contestants) * (seconds + clock.pace.warmup + OVERHEAD):
                     outcome.notes.append(f"time was up after {number} of {clock.pace.rounds} rounds")
                     break
                 turn = number % len(contestants)

