@@ -1,0 +1,145 @@
+"""The names rules may use: attributes by protocol, with their types.
+
+The table here is what the built-in codecs answer; callers that know the installed codecs pass their own (`check`, `load`
+take `attributes=`). The C core has the last word: it refuses a plan with a name it doesn't know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from mosnpy.config.report import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["BUILT_IN", "COMMON", "AttributeInfo", "Attributes", "Scope", "UnknownAttributeError", "from_core"]
+
+Type = Literal["str", "int", "bool", "strs"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeInfo:
+    """One attribute. type: "strs" holds several strings, a comparison holds if any of them does.
+
+    values: every value it can have, where that is a closed set. connection: known before the first request, so that
+    protocols without requests can use it. upper: values are upper case, whatever the client wrote.
+    """
+
+    name: str
+    type: Type
+    doc: str
+    values: tuple[str, ...] = ()
+    connection: bool = False
+    upper: bool = False
+
+
+Attributes: TypeAlias = "Mapping[str, Mapping[str, AttributeInfo]]"
+"""Protocol name (and "common") -> full attribute name -> what it is."""
+
+
+def _named(infos: Iterable[AttributeInfo]) -> dict[str, AttributeInfo]:
+    return {info.name: info for info in infos}
+
+
+COMMON: Mapping[str, AttributeInfo] = _named(
+    [
+        AttributeInfo("protocol", "str", "name of the codec", connection=True),
+        AttributeInfo("operation", "str", "what is asked: GET, Produce, find, POST, sayHello"),
+        AttributeInfo("resource", "str", "what it is asked of: key, topic, db.collection, path, interface"),
+        AttributeInfo("access", "str", "what it does to the data", values=("read", "write", "admin", "session")),
+        AttributeInfo("idempotent", "bool", "asking twice equals asking once"),
+        AttributeInfo("request_size", "int", "bytes of the request"),
+        AttributeInfo(
+            "client_ip", "str", "address of the client (from the PROXY protocol where enabled)", connection=True
+        ),
+        AttributeInfo("client_id", "str", "authenticated name of the client: TLS SAN, SASL or ACL user, API key"),
+        AttributeInfo("listener", "str", "name of the listener", connection=True),
+    ]
+)
+"""Those of every protocol."""
+
+BUILT_IN: Mapping[str, Mapping[str, AttributeInfo]] = {
+    "common": COMMON,
+    "tcp": {},
+    "redis": _named(
+        [
+            AttributeInfo("redis.command", "str", "command name in upper case", upper=True),
+            AttributeInfo("redis.subcommand", "str", "second word of container commands in upper case", upper=True),
+            AttributeInfo("redis.key", "str", "first key of the command"),
+            AttributeInfo("redis.keys", "strs", "every key of the command"),
+            AttributeInfo("redis.db", "int", "database the client has selected"),
+            AttributeInfo("redis.user", "str", "ACL user the client has authenticated as"),
+            AttributeInfo("redis.argc", "int", "number of arguments, the command's name included"),
+        ]
+    ),
+}
+"""Attributes of the codecs that come with mosnpy."""
+
+UPPER_OPERATIONS = frozenset({"redis"})
+"""Protocols whose `operation` is upper case."""
+
+
+class UnknownAttributeError(ValueError):
+    """A rule uses a name that messages of this protocol don't have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The names that hold inside one listener. connection_only: the protocol has no requests to look into."""
+
+    protocol: str
+    attributes: Mapping[str, Mapping[str, AttributeInfo]]
+    connection_only: bool = False
+
+    def find(self, name: str) -> AttributeInfo:
+        """The attribute of that full or short name. Raises UnknownAttributeError with a sentence."""
+        common = self.attributes.get("common", COMMON)
+        own = self.attributes.get(self.protocol, {})
+        info = own.get(name) or common.get(name) or own.get(f"{self.protocol}.{name}")
+        if info is None:
+            raise UnknownAttributeError(self._unknown(name))
+        if self.connection_only and not info.connection:
+            known = ", ".join(n for n, i in common.items() if i.connection)
+            raise UnknownAttributeError(
+                f"{self.protocol} has no requests to look into: only {known} can be used, not {name!r}"
+            )
+        return info
+
+    def names(self) -> list[str]:
+        """Every name that may stand in a rule, short ones last."""
+        common = self.attributes.get("common", COMMON)
+        own = self.attributes.get(self.protocol, {})
+        usable = [n for n, i in [*own.items(), *common.items()] if i.connection or not self.connection_only]
+        short = [n.removeprefix(self.protocol + ".") for n in usable if n.startswith(self.protocol + ".")]
+        return usable + [n for n in short if n not in usable]
+
+    def upper(self, info: AttributeInfo) -> bool:
+        """Whether the values of this attribute are upper case."""
+        return info.upper or (info.name == "operation" and self.protocol in UPPER_OPERATIONS)
+
+    def _unknown(self, name: str) -> str:
+        prefix = name.split(".")[0]
+        if prefix in self.attributes and prefix not in (self.protocol, "common") and "." in name:
+            return f"{name!r} is an attribute of {prefix}, this listener speaks {self.protocol}"
+        known = ", ".join([*self.attributes.get(self.protocol, {}), *self.attributes.get("common", COMMON)])
+        return f"{self.protocol} has no attribute {name!r}{did_you_mean(name, self.names()) or ': there are ' + known}"
+
+
+def from_core(codecs: Mapping[str, Iterable[tuple[str, str, str]]]) -> dict[str, dict[str, AttributeInfo]]:
+    """Attributes as the C core lists them (`mosnpy.core.codecs()`), with what the tables here know beyond that."""
+    found: dict[str, dict[str, AttributeInfo]] = {}
+    for protocol, rows in codecs.items():
+        known = BUILT_IN.get(protocol, {})
+        found[protocol] = {
+            name: known[name] if name in known and known[name].type == type_ else AttributeInfo(name, _type(type_), doc)
+            for name, type_, doc in rows
+        }
+    found.setdefault("common", dict(COMMON))
+    return found
+
+
+def _type(name: str) -> Type:
+    types: dict[str, Type] = {"str": "str", "int": "int", "bool": "bool", "strs": "strs"}
+    return types[name]

@@ -1,0 +1,124 @@
+"""Routes that can never match, because an earlier one takes everything they could.
+
+Exact for a catch-all; for the rest the easy cases: an earlier route asks for less than a later one does (the same, one of its
+conditions left out, a wider value). Found through an index by one condition of the earlier route, so that 10,000 routes
+take a moment and not the square of it. What isn't found is not wrong, only undetected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mosnpy.config.predicate import TRUE, Predicate, implies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Unreachable", "unreachable"]
+
+_MOST_UNINDEXED = 64
+"""Earlier routes per attribute that can't be looked up (globs, comparisons) and are tried one by one; more are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Route number `route` can never match because of number `by`; `others` behind it neither, for the same reason."""
+
+    route: int
+    by: int
+    what: str
+    others: int = 0
+
+
+def unreachable(predicates: Sequence[Predicate | None]) -> Iterator[Unreachable]:
+    """Routes that can never match, in order. None stands for a predicate that is not known: nothing is said about it."""
+    index = _Index()
+    for i, predicate in enumerate(predicates):
+        if predicate is None:
+            continue
+        if predicate == ("not", TRUE):
+            continue  # `when: false` switches a route off on purpose
+        by = index.wider(predicate)
+        if by is not None:
+            same = index.predicates[by] == predicate
+            yield Unreachable(i, by, "exactly the same" if same else "all this one asks for")
+            continue
+        if predicate == TRUE:
+            if i + 1 < len(predicates):
+                yield Unreachable(i + 1, i, "everything", len(predicates) - i - 2)
+            return
+        index.add(i, predicate)
+
+
+class _Index:
+    """Earlier predicates, each filed under one of its conditions."""
+
+    def __init__(self) -> None:
+        self.predicates: dict[int, Predicate] = {}
+        self.exact: dict[tuple[Any, ...], list[int]] = {}
+        self.loose: dict[str, list[int]] = {}
+        self.lengths: dict[
+            tuple[str, str], set[int]
+        ] = {}  # of the prefixes and suffixes filed, by operation and attribute
+
+    def add(self, number: int, predicate: Predicate) -> None:
+        self.predicates[number] = predicate
+        # A disjunction is wider than each of its parts: it is found by any of them.
+        alternatives = predicate[1:] if predicate[0] == "or" else (predicate,)
+        for alternative in alternatives:
+            condition = self._rarest(alternative[1:] if alternative[0] == "and" else (alternative,))
+            self._file(number, condition)
+
+    @staticmethod
+    def _rarest(conditions: Sequence[Predicate]) -> Predicate:
+        """The condition that fewest other routes share, by its kind."""
+        order = {"eq": 0, "in": 1, "prefix": 2, "suffix": 3}
+        return min(conditions, key=lambda c: order.get(c[0], 9))
+
+    def _file(self, number: int, condition: Predicate) -> None:
+        operation = condition[0]
+        if operation == "eq":
+            self.exact.setdefault(("eq", condition[1], condition[2]), []).append(number)
+        elif operation == "in":
+            for value in condition[2]:
+                self.exact.setdefault(("eq", condition[1], value), []).append(number)
+        elif operation in ("prefix", "suffix"):
+            self.exact.setdefault(condition, []).append(number)
+            self.lengths.setdefault((operation, condition[1]), set()).add(len(condition[2]))
+        else:
+            name = condition[1] if isinstance(condition[1], str) else ""
+            waiting = self.loose.setdefault(name, [])
+            if len(waiting) < _MOST_UNINDEXED:
+                waiting.append(number)
+
+    def wider(self, predicate: Predicate) -> int | None:
+        """The first earlier predicate that holds wherever this one does, None when none is known."""
+        candidates = sorted(set(self._candidates(predicate)))
+        return next((n for n in candidates if implies(predicate, self.predicates[n])), None)
+
+    def _candidates(self, predicate: Predicate) -> Iterator[int]:
+        if predicate[0] in ("and", "or"):
+            for each in predicate[1:]:
+                yield from self._candidates(each)
+            return
+        yield from self.loose.get("", ())
+        if predicate[0] in ("not", "true"):
+            yield from self.exact.get(predicate, ())
+            return
+        operation, name = predicate[0], predicate[1]
+        yield from self.loose.get(name, ())
+        if operation in ("eq", "in"):
+            first = predicate[2][0] if operation == "in" else predicate[2]
+            yield from self.exact.get(("eq", name, first), ())
+            if isinstance(first, str):
+                yield from self._affixes("prefix", name, first)
+                yield from self._affixes("suffix", name, first)
+        elif operation in ("prefix", "suffix"):
+            yield from self._affixes(operation, name, predicate[2])
+
+    def _affixes(self, operation: str, name: str, text: str) -> Iterator[int]:
+        for length in self.lengths.get((operation, name), ()):
+            if length <= len(text):
+                part = text[:length] if operation == "prefix" else text[len(text) - length :]
+                yield from self.exact.get((operation, name, part), ())

@@ -1,0 +1,110 @@
+"""What pydantic found, in words for operators."""
+
+from __future__ import annotations
+
+import re
+import types
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from mosnpy.config.report import did_you_mean, shown
+from mosnpy.config.units import Size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
+
+__all__ = ["is_about_key", "sentence"]
+
+_PATTERNS = {
+    "A-Za-z0-9_": "a name has letters, digits, '_', '.' and '-', at most 64, and starts with a letter, digit or '_'",
+    "x00": "the text can't contain line breaks or other control characters",
+    "0-7": 'permissions are written in octal and in quotes, such as "0660"',
+}
+
+
+def is_about_key(error: ErrorDetails) -> bool:
+    """Whether the key is at fault, not the value behind it."""
+    return error["type"] in ("extra_forbidden", "missing") or error["loc"][-1:] == ("[key]",)
+
+
+def sentence(error: ErrorDetails, model: type[BaseModel], siblings: Iterable[type[BaseModel]] = ()) -> str:
+    """The fault in one sentence.
+
+    model: what was validated, the error's path starts there. siblings: the same part in other protocols: a key that is
+    unknown here but known there deserves better than "unknown".
+    """
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    loc = error["loc"]
+    if kind == "extra_forbidden":
+        return _unknown_key(str(loc[-1]), model, loc[:-1], siblings)
+    if kind == "missing":
+        return f"{loc[-1]!r} is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        known = re.findall(r"'([^']*)'", context["expected"])
+        if not known:
+            return f"{context['expected']} is expected here, not {shown(value)}"
+        return f"unknown value {shown(value)}{did_you_mean(value, known) or ': known are ' + ', '.join(known)}"
+    if kind in ("string_type", "string_sub_type"):
+        quotes = f', write "{shown(value)}" in quotes' if isinstance(value, (int, float)) else ""
+        return f"text is expected here, not {shown(value)}{quotes}"
+    if kind.startswith("int_"):
+        return f"a whole number is expected here, not {shown(value)}"
+    if kind in ("dict_type", "model_type", "model_attributes_type", "mapping_type"):
+        return f"a mapping is expected here, not {shown(value)}"
+    if kind == "list_type":
+        return f"a list is expected here, not {shown(value)}"
+    if kind == "string_pattern_mismatch":
+        return next((text for mark, text in _PATTERNS.items() if mark in context["pattern"]), error["msg"])
+    if kind in ("too_short", "string_too_short"):
+        return "at least one is needed here" if kind == "too_short" else "this text is empty"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        bound = int(context.get("ge", context.get("le", 0)))
+        least = "at least" if kind == "greater_than_equal" else "at most"
+        return f"{least} {Size(bound) if isinstance(value, Size) else bound} is expected here, not {shown(value)}"
+    return str(error["msg"])
+
+
+def _unknown_key(
+    key: str, model: type[BaseModel], path: tuple[int | str, ...], siblings: Iterable[type[BaseModel]]
+) -> str:
+    here = _model_at(model, path)
+    known = list(here.model_fields) if here else []
+    for sibling in siblings:
+        there = _model_at(sibling, path)
+        if there is not None and there is not here and key in there.model_fields:
+            protocol = _protocol(sibling)
+            return f"{key!r} is only for {protocol}" if protocol else f"{key!r} has no meaning for this protocol"
+    return f"unknown key {key!r}{did_you_mean(key, known) or (': known are ' + ', '.join(known) if known else '')}"
+
+
+def _protocol(model: type[BaseModel]) -> str:
+    found = model.model_fields.get("protocol")
+    values = get_args(found.annotation) if found else ()
+    return str(values[0]) if values else ""
+
+
+def _model_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model whose fields stand at `path` of `model`."""
+    for step in path:
+        if model is None:
+            return None
+        if isinstance(step, int):
+            continue  # an item of the list whose field was the step before
+        found = model.model_fields.get(step)
+        if found is not None:
+            model = _model_in(found.annotation)
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model inside Optional, Annotated, list and dict."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, list, dict):
+        return next((found for each in get_args(annotation) if (found := _model_in(each))), None)
+    return None
