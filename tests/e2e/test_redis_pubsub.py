@@ -181,9 +181,7 @@ class TestPushesOfResp3:
         wire = front.wire(3)
         wire.ok("MULTI")
         assert wire.ask("SUBSCRIBE", "ch") == b"+QUEUED\r\n"
-        wire.send("EXEC")
-        data = wire.reply() + wire.reply()
-        assert b"subscribe" in data
+        assert wire.ask("EXEC") == b"*1\r\n" + event("subscribe", "ch", 1, 3)  # Redis puts the push where the reply would be
         assert front.wire().ask("PUBLISH", "ch", "x") == b":1\r\n"
 
 

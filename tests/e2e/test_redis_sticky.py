@@ -162,9 +162,15 @@ class TestTracking:
         assert wire.ask("CLIENT", "TRACKINGINFO").startswith(b"%3\r\n$5\r\nflags\r\n~2\r\n")
         assert wire.ask("CLIENT", "GETREDIR") == b":0\r\n"
 
-    def test_resp2_needs_a_redirection(self, front: Front) -> None:
-        wire = front.wire()
-        assert wire.ask("CLIENT", "TRACKING", "ON").startswith(b"-ERR")
+    def test_resp2_client_redirects_to_a_subscriber(self, front: Front) -> None:
+        """The old way of caching clients: invalidations go to a second connection, named by its CLIENT ID."""
+        wire, listener, other = front.wires(3)
+        identity = listener.ask("CLIENT", "ID")[1:-2]
+        listener.ask("SUBSCRIBE", "__redis__:invalidate")
+        wire.ok("CLIENT", "TRACKING", "ON", "REDIRECT", identity)
+        wire.ask("GET", "a")
+        other.ok("SET", "a", "2")
+        assert listener.reply() == b"*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\na\r\n"
 
 
 class TestNoEvict:
