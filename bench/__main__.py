@@ -10,7 +10,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .macro import chart, machine, measure, memory, page, proxies, realtool, report, routes
+from .macro import (
+    busy,
+    chart,
+    hotspots,
+    instructions,
+    machine,
+    measure,
+    memory,
+    page,
+    proxies,
+    realtool,
+    report,
+    routes,
+)
 from .macro.build import OUT
 from .macro.process import Cores
 from .macro.scenario import FULL, QUICK, SCENARIOS
@@ -109,27 +122,34 @@ class Bench:
 
     def special(self, name: str) -> None:
         """A scenario that is not a plain contest of loads."""
+        absent = NEEDS[name]() if name in NEEDS else ""
         have_own = any(proxy.name == "mosnpy" for proxy in self.contestants)
         if name not in ("redis-benchmark", "memory") and not have_own:
             self.report.notes.append(f"{name} left out: it measures mosnpy, which cannot be run here")
+        elif absent:
+            self.report.notes.append(f"{name} left out: {absent}")
         elif name == "memory":
             self.report.facts += memory.compare(self.entries("redis"), self.cores, self.directory, self.tell)
         elif name == "routes-10000":
             outcomes, facts = routes.compare(self.clock, self.cores, self.directory, self.pace.longest, self.tell)
             self.report.outcomes += outcomes
             self.report.facts += facts
+        elif name == "controller-busy":
+            outcomes, facts = busy.compare(self.clock, self.cores, self.directory, self.pace.longest, self.tell)
+            self.report.outcomes += outcomes
+            self.report.facts += facts
+        elif name == "instructions":
+            self.report.facts += instructions.count(self.cores, self.directory, self.tell)
+        elif name == "profile":
+            self.report.facts += hotspots.take(self.entries, self.cores, self.directory, self.tell)
         elif name == "redis-benchmark":
-            absent = realtool.missing()
-            if absent:
-                self.report.notes.append(f"redis-benchmark left out: {absent}")
-                return
             self.report.outcomes += realtool.contest(
                 self.entries("redis"), self.clock, self.cores, self.directory, self.tell
             )
-        else:
-            self.report.notes.append(f"{name} left out: not there yet")
 
 
+# Programs a scenario needs: why it cannot run here, or "".
+NEEDS = {"redis-benchmark": realtool.missing, "instructions": instructions.missing, "profile": hotspots.missing}
 # Seconds the scenarios without runs of the load generator need, so that the others leave them time.
 EXPECTED = {"redis-benchmark": 50.0, "routes-10000": 25.0, "controller-busy": 25.0, "memory": 40.0}
 

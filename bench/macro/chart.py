@@ -1,7 +1,7 @@
 """One picture of all loads (PNG). Needs matplotlib, the extra `bench`; without it the bench goes on and says so.
 
 Each panel is a load, each bar a proxy's CPU time per request as a multiple of mosnpy's, so that longer is dearer and the
-line at 1 is mosnpy. Whiskers reach from the smallest to the largest round; a small triangle marks the wanted ratio.
+line at 1 is mosnpy. Whiskers reach from the smallest to the largest round; an upright mark shows the wanted ratio.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def _panel(axes: Any, title: str, table: list[Row], base: str, tallest: int) -> 
             axes.plot([row.ratio_least, row.ratio_most], [place, place], color=INK, linewidth=1.1, alpha=0.55, zorder=3)
             end = max(end, row.ratio_most)
         if row.target is not None:
-            axes.plot([row.target], [place + 0.36], marker="^", markersize=5, color=INK, clip_on=False, zorder=4)
+            for paint, width in ((PAPER, 4.0), (INK, 1.8)):
+                axes.plot([row.target] * 2, [place - 0.38, place + 0.38], color=paint, linewidth=width, zorder=4)
+            end = max(end, row.target)
         own = row.proxy == base
         axes.text(
             end + reach * 0.022,
@@ -85,7 +87,7 @@ def draw(report: Report, path: Path) -> None:
     importlib.import_module("matplotlib").use("Agg")
     pyplot: Any = importlib.import_module("matplotlib.pyplot")
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # the first fonts of the list may be absent
-    panels = [(outcome, rows(outcome)) for outcome in report.outcomes if any(row.runs for row in rows(outcome))]
+    panels = [(outcome, rows(outcome)) for outcome in report.outcomes if outcome.charted and outcome.samples]
     if not panels:
         return
     columns = min(COLUMNS, len(panels))
@@ -106,7 +108,7 @@ def draw(report: Report, path: Path) -> None:
             0.012,
             1 - 0.58 / height,
             "Longer bars cost more. One proxy core, same load, interleaved rounds: bars are medians, whiskers the range over "
-            "rounds, triangles the wanted ratio.",
+            "rounds, upright marks the wanted ratio.",
             va="top",
             fontsize=10,
             color=PALE,

@@ -370,9 +370,9 @@ int main(int argc, char **argv) {
     if (!*failure && idle < option.connections) { fail("replies missing at the end", "", 0); }
     printf("{\"requests\": %llu, \"seconds\": %.6f, \"cpu_ns\": %llu, \"wait_ns\": %llu, \"p50_us\": %.1f, \"p99_us\": "
            "%.1f, "
-           "\"p999_us\": %.1f, \"max_us\": %.1f, \"failure\": \"%s\"}\n",
+           "\"p999_us\": %.1f, \"max_us\": %.1f, \"answered\": %llu, \"failure\": \"%s\"}\n",
            (unsigned long long)requests, took, (unsigned long long)(cpu[1] - cpu[0]),
            (unsigned long long)(wait[1] - wait[0]), quantile(0.5), quantile(0.99), quantile(0.999),
-           (double)latency_max / 1000, failure);
+           (double)latency_max / 1000, (unsigned long long)completed, failure);
     return *failure ? 3 : 0;
 }

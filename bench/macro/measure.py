@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -84,6 +84,7 @@ class Outcome:
     targets: dict[str, float]
     base: str = "mosnpy"
     level: bool = False  # also wanted: requests/s and p50 level with the best peer
+    charted: bool = True
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -177,6 +178,9 @@ class Entry:
 
     name: str
     begin: Callable[[int], Running]  # from the backend's port
+    around: Callable[[Running], AbstractContextManager[None]] = lambda _: (
+        nullcontext()
+    )  # what else goes on during its runs
     running: Running | None = None
 
     def ready(self, upstream: int) -> Running:
@@ -228,7 +232,8 @@ def contest(
                         continue
                     # the first run of a proxy also fills its pools and tables: it gets a longer warm-up
                     warmup = clock.pace.warmup * (2 if number == 0 else 1)
-                    outcome.samples.append(sample(load, running, number, cores, warmup, seconds))
+                    with entry.around(running):
+                        outcome.samples.append(sample(load, running, number, cores, warmup, seconds))
     finally:
         for entry in contestants:
             entry.stop()

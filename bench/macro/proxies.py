@@ -75,7 +75,7 @@ class Proxy:
             )
         )
         command = [*begin, *self.arguments(rendered, port, upstream)]
-        child = Child(command, cores.proxy, home / "log", directory=home, env=_env())
+        child = Child(command, cores.proxy, home / "log", directory=home, env=environment())
         try:
             wait_for_ping(port, child, START_SECONDS)
         except RuntimeError:
@@ -84,7 +84,7 @@ class Proxy:
         return Running(self.name, port, child, child.pids())
 
 
-def _env() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """So that `python -m mosnpy` in another directory finds this tree even when it is not installed."""
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
@@ -109,7 +109,7 @@ def _find_mosnpy() -> list[str] | None:
         [sys.executable, "-c", "import mosnpy.core._core, mosnpy.cli"],
         capture_output=True,
         check=False,
-        env={**os.environ, **_env()},
+        env={**os.environ, **environment()},
     )
     return [sys.executable, "-m", "mosnpy"] if done.returncode == 0 else None
 

@@ -1,0 +1,115 @@
+"""Does Python in the worker's main thread slow the data path? mosnpy's core under full load while the main thread burns
+10 ms of Python out of every 20 ms, as a busy controller or a slow coroutine would.
+
+What burns takes CPU from its core whoever burns it. So the loss is told against the same burning done by an unrelated
+process on the same core: what remains is what the two threads cost each other (the interpreter lock, shared memory
+management). With three cores or more the burner gets the third; with two it shares the proxy's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import string
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .measure import Clock, Entry, Outcome, Sample, contest
+from .process import Child, Cores, free_port, wait_for_ping
+from .proxies import PEERS, Running, environment
+from .report import Fact
+from .scenario import Load
+
+MOST_LOSS = 5.0  # %, wanted
+QUIET, APART, INSIDE, INLINE = "quiet", "burning in another process", "burning in the main thread", "inline, burning"
+LOAD = Load("controller-busy", "Redis GET, P1, while Python burns 10 ms of every 20")
+
+
+def _burn_core(cores: Cores) -> int:
+    spare = sorted(os.sched_getaffinity(0) - {cores.proxy, cores.load})
+    return spare[0] if spare else cores.proxy
+
+
+def host_command(*extra: str) -> list[str]:
+    return [sys.executable, "-m", "bench.macro.host", *extra]
+
+
+def start_host(
+    name: str, upstream: int, cores: Cores, directory: Path, *extra: str, wrap: tuple[str, ...] = ()
+) -> Running:
+    """One core hosted by host.py, with the configuration mosnpy has in the other scenarios. `wrap` goes before python."""
+    port = free_port()
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / f"host-{port}.yaml"
+    text = string.Template((PEERS / "mosnpy-redis.yaml").read_text())
+    config.write_text(text.substitute(port=port, upstream=upstream, admin=free_port()))
+    command = [*wrap, *host_command(*extra, str(config))]
+    child = Child(command, cores.proxy, config.with_suffix(".log"), directory=directory, env=environment())
+    try:
+        wait_for_ping(port, child, 60)
+    except RuntimeError:
+        child.stop()
+        raise
+    return Running(name, port, child)
+
+
+def _signalled(child: Child) -> Iterator[None]:
+    os.kill(child.process.pid, signal.SIGUSR1)
+    try:
+        yield
+    finally:
+        os.kill(child.process.pid, signal.SIGUSR2)
+
+
+def compare(
+    clock: Clock, cores: Cores, directory: Path, seconds: float, tell: Callable[[str], None]
+) -> tuple[list[Outcome], list[Fact]]:
+    core = _burn_core(cores)
+    apart = Child(host_command("--only-burn"), core, directory / "burner.log", directory=directory, env=environment())
+
+    @contextmanager
+    def burn_apart(_running: Running) -> Iterator[None]:
+        yield from _signalled(apart)
+
+    @contextmanager
+    def burn_inside(running: Running) -> Iterator[None]:
+        yield from _signalled(running.child)
+
+    def begin(name: str, *extra: str) -> Callable[[int], Running]:
+        return lambda upstream: start_host(name, upstream, cores, directory, *extra)
+
+    threaded = ("--main-core", str(core))
+    entries = [
+        Entry(QUIET, begin(QUIET, *threaded)),
+        Entry(APART, begin(APART, *threaded), around=burn_apart),
+        Entry(INSIDE, begin(INSIDE, *threaded), around=burn_inside),
+        Entry(INLINE, begin(INLINE, "--inline"), around=burn_inside),
+    ]
+    try:
+        outcome = contest(LOAD, entries, clock, cores, directory, seconds, tell)
+    finally:
+        apart.stop()
+    outcome.base, outcome.charted = QUIET, False
+    outcome.notes.append(
+        "CPU per request includes what the burning itself takes, where it is inside; req/s is what counts"
+    )
+    return [outcome], _facts(outcome)
+
+
+def _facts(outcome: Outcome) -> list[Fact]:
+    def rate(run: Sample) -> float:
+        return run.rate
+
+    facts = []
+    for name, against, wanted in ((INSIDE, APART, MOST_LOSS), (INSIDE, QUIET, None), (INLINE, QUIET, None)):
+        base = {run.round: rate(run) for run in outcome.good(against)}
+        losses = sorted(100 * (1 - rate(run) / base[run.round]) for run in outcome.good(name) if base.get(run.round))
+        if losses:
+            detail = f"rounds {losses[0]:.1f} to {losses[-1]:.1f}"
+            facts.append(
+                Fact(f"throughput lost: {name}, against {against}", statistics.median(losses), "%", wanted, detail)
+            )
+    return facts
