@@ -39,7 +39,14 @@ void chunk_free(struct chunk_pool *pool, struct chunk *c);
 
 void queue_init(struct queue *q);
 /* Copies p[0..n) to the end. 0, or -1 when memory is out (queue unchanged). */
-int queue_append(struct chunk_pool *pool, struct queue *q, const void *p, size_t n);
+int queue_append_slow(struct chunk_pool *pool, struct queue *q, const void *p, size_t n);
+static inline int queue_append(struct chunk_pool *pool, struct queue *q, const void *p, size_t n) {
+    struct chunk *c = q->tail;
+    if (unlikely(!c || c->cap - c->end < n)) return queue_append_slow(pool, q, p, n);
+    memcpy(c->data + c->end, p, n);
+    c->end += (uint32_t)n, q->bytes += n;
+    return 0;
+}
 /* Appends a chunk; ownership moves to the queue. */
 void queue_adopt(struct queue *q, struct chunk *c);
 /* n contiguous writable bytes at the end, n <= CHUNK_SIZE; NULL when memory is out. Follow with queue_commit(q, used<=n). */
