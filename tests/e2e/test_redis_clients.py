@@ -127,19 +127,6 @@ class TestRedisPy:
         assert client.xack("st", "g", "1-1") == 1
         assert client.xinfo_stream("st")["length"] == 1
 
-    def test_client_side_cache(self, front: Front) -> None:
-        cache = pytest.importorskip("redis.cache")
-        client = front.client(protocol=3, cache_config=cache.CacheConfig(), decode_responses=True)
-        other = front.wire()
-        client.set("k", "1")
-        assert client.get("k") == client.get("k") == "1"
-        other.ok("SET", "k", "2")
-        for _ in range(100):
-            other.ask("PING")
-            if client.get("k") == "2":
-                return
-        pytest.fail("the cached value was never invalidated")
-
     def test_asyncio(self, front: Front) -> None:
         assert not isinstance(front.address, str)
         host, port = front.address
