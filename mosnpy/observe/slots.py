@@ -52,6 +52,7 @@ class SlotRegistry:
     _blocks: dict[tuple[str, str], _Block] = field(default_factory=dict)
     _health: dict[str, _Block] = field(default_factory=dict)
     _listeners: dict[str, int] = field(default_factory=dict)
+    _ephemeral: int = 0  # listeners on port 0 of this compilation
 
     def __post_init__(self) -> None:
         if not self._top:
@@ -60,6 +61,7 @@ class SlotRegistry:
     def begin(self, generation: int) -> None:
         self.generation = generation
         self.reclaimed = []
+        self._ephemeral = 0
 
     def block(self, kind: str, name: str) -> int:
         """The first slot of the block for this name, taken now if it has none."""
@@ -100,7 +102,11 @@ class SlotRegistry:
         raise SlotsExhausted(f"no health slot left for {name!r}: {TOTAL_HEALTH} endpoints are in use")
 
     def listener(self, key: str) -> int:
-        """The listener's id. The key is its address, so that a renamed listener keeps its socket."""
+        """The listener's id. The key is its address, so that a renamed listener keeps its socket. With port 0 the same
+        text means another socket each time: those are told apart by their order."""
+        if key.endswith(":0"):
+            self._ephemeral += 1
+            key = f"{key}#{self._ephemeral}"
         return self._listeners.setdefault(key, len(self._listeners) + 1)
 
     def live(self, kind: str) -> Iterator[tuple[str, int]]:

@@ -87,6 +87,11 @@ class Channel:
             else:
                 self._out[0] = (data[sent:], ())
 
+    def send_and_wait(self, message: Message) -> None:
+        """For a process that has nothing else to do and ends afterwards."""
+        self._sock.setblocking(True)
+        self.send(message)
+
     # -- receiving --
 
     def receive(self) -> list[Arrived]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 
 log = logging.getLogger("mosnpy")
 
@@ -52,3 +53,9 @@ def open_file(path: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+def plain(texts: Sequence[str]) -> None:
+    """Faults as `mosnpy check` shows them, several lines each with a caret under the place: without time and role."""
+    if texts:
+        os.write(2, ("\n".join(texts) + "\n").encode("utf-8", "replace"))

@@ -62,10 +62,15 @@ class Loaded(Message):
     workers: int
     drain_timeout_ms: int
     admin: dict[str, Any] | None  # of ListenerSpec; None: no admin API
-    health: list[dict[str, Any]]  # of mosnpy.upstream.checks.Check
-    clusters: list[dict[str, Any]]  # the upstreams of the plan, as /clusters shows them
-    effective: str  # the configuration with every default and no secret, YAML
+    checks: list[dict[str, Any]]  # active health checks by upstream (mosnpy.upstream.health.Check.several)
+    upstreams: list[dict[str, Any]]  # as in the plan, without what is secret
+    effective: dict[str, Any]  # the configuration with every default and without what is secret
+    effective_yaml: str
     warnings: list[str]
+
+    @property
+    def specs(self) -> list[ListenerSpec]:
+        return [ListenerSpec(**listener) for listener in self.listeners]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,9 @@ class Drain(Message):
 
 @dataclass(frozen=True, slots=True)
 class Reopen(Message):
-    """Open the log file anew: it was moved."""
+    """Open the log file anew: it was moved. Empty: the log goes to stderr."""
+
+    log_file: str
 
 
 # ---- worker to supervisor --------------------------------------------------------------------------------------------
@@ -146,6 +153,7 @@ class Status(Message):
     started: float
     pid: int
     sources: list[str]
+    listeners: list[dict[str, Any]]  # name, address as bound
 
 
 @dataclass(frozen=True, slots=True)
