@@ -1,0 +1,1 @@
+"""Parts of mosnpy by themselves, in nanoseconds: `python -m pytest bench/micro`."""
