@@ -334,7 +334,7 @@ class Pool(Model):
     max_connections: Count = 1024
     """Most connections per endpoint and worker, those of one client alone (transactions, blocking commands, tcp) included."""
     max_pending: Count = 4096
-    """Most requests that wait for a connection, per endpoint and worker; more fail at once."""
+    """Most requests that wait for one connection to be made; more fail at once."""
     idle_timeout: Duration = duration("60s")
     """Closes connections nobody has used for so long; 0s = never."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Unreachable", "unreachable"]
 
-_MOST_UNINDEXED = 64
+_MOST_UNINDEXED = 32
 """Earlier routes per attribute that can't be looked up (globs, comparisons) and are tried one by one; more are left out."""
 
 
@@ -70,16 +70,23 @@ class _Index:
             condition = self._rarest(alternative[1:] if alternative[0] == "and" else (alternative,))
             self._file(number, condition)
 
-    @staticmethod
-    def _rarest(conditions: Sequence[Predicate]) -> Predicate:
-        """The condition that fewest other routes share, by its kind."""
-        order = {"eq": 0, "in": 1, "prefix": 2, "suffix": 3}
-        return min(conditions, key=lambda c: order.get(c[0], 9))
+    def _rarest(self, conditions: Sequence[Predicate]) -> Predicate:
+        """The condition that fewest routes are filed under so far."""
+
+        def crowd(condition: Predicate) -> int:
+            operation = condition[0]
+            if operation in ("eq", "prefix", "suffix"):
+                return len(self.exact.get(condition, ()))
+            if operation == "in":
+                return max(len(self.exact.get(("eq", condition[1], value), ())) for value in condition[2])
+            return 1 << 30  # can't be looked up
+
+        return min(conditions, key=crowd)
 
     def _file(self, number: int, condition: Predicate) -> None:
         operation = condition[0]
         if operation == "eq":
-            self.exact.setdefault(("eq", condition[1], condition[2]), []).append(number)
+            self.exact.setdefault(condition, []).append(number)
         elif operation == "in":
             for value in condition[2]:
                 self.exact.setdefault(("eq", condition[1], value), []).append(number)

@@ -6,6 +6,7 @@ ports taken twice. Faults are added to the document, with their places.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,7 @@ def _equalities(predicate: Predicate) -> Iterator[tuple[str, Any]]:
             yield predicate[1], value
 
 
+@functools.cache
 def command_names(protocol: str) -> frozenset[str]:
     """Commands in a codec's table, empty for a codec without one."""
     try:
