@@ -1,0 +1,60 @@
+#include "compile.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+bool compile_fail(struct compile *c, const char *format, ...) {
+    int n = 0;
+    if (c->route.p) n = snprintf(c->err, c->err_size, "route %s: ", quoted(c->route).text);
+    if (n < 0 || (size_t)n >= c->err_size) return false;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->err + n, c->err_size - (size_t)n, format, args);
+    va_end(args);
+    return false;
+}
+
+bool compile_no_memory(struct compile *c) { return compile_fail(c, "out of memory"); }
+
+struct quoted quoted(struct slice s) {
+    struct quoted q;
+    size_t n = 0, take = min_size(s.n, 80);
+    /* not in the middle of an UTF-8 character */
+    while (take < s.n && take > 77 && (s.p[take] & 0xc0) == 0x80) take--;
+    q.text[n++] = '"';
+    for (size_t i = 0; i < take; i++) q.text[n++] = s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : (char)s.p[i];
+    if (take < s.n) {
+        memcpy(q.text + n, "...", 3);
+        n += 3;
+    }
+    q.text[n++] = '"';
+    q.text[n] = 0;
+    return q;
+}
+
+static bool ends_with(struct slice name, const char *last) {
+    size_t n = strlen(last);
+    if (name.n < n || memcmp(name.p + name.n - n, last, n) != 0) return false;
+    return name.n == n || name.p[name.n - n - 1] == '.';
+}
+
+int compile_slot(struct compile *c, struct mpack name) {
+    struct slice s = mpack_slice(name);
+    enum attr_type type = ATTR_STR;
+    uint16_t id = s.n ? attr_find(c->codec, s, &type) : ATTR_NONE;
+    if (id == ATTR_NONE) {
+        compile_fail(c, "unknown attribute %s", quoted(s).text);
+        return -1;
+    }
+    /* "redis.key", or "key" within a listener of redis */
+    if (id == ATTR_resource || ends_with(s, "key") || ends_with(s, "keys") || ends_with(s, "topic")) c->uses_resource = true;
+    struct attr_slots *slots = c->slots;
+    for (uint32_t i = 0; i < slots->count; i++)
+        if (slots->at[i].id == id) return (int)i;
+    if (slots->count == SLOTS_MAX) {
+        compile_fail(c, "more than %d different attributes in one table", SLOTS_MAX);
+        return -1;
+    }
+    slots->at[slots->count] = (struct attr_slot){.id = id, .type = (uint8_t)type};
+    return (int)slots->count++;
+}

@@ -1,0 +1,120 @@
+#include "index.h"
+
+/* Streams merged at once. A message has one per attribute looked up, prefix of it in the table and string of an ATTR_STRS
+ * attribute; what is beyond is tried at once: the same result, perhaps with candidates tried in vain. */
+enum { STREAMS_MAX = 16 };
+
+struct stream { /* candidates not tried yet, ascending; never empty */
+    const uint32_t *at, *end;
+};
+
+struct search {
+    const struct index *ix;
+    uint32_t best;  /* first route known to hold */
+    uint32_t count; /* of streams */
+    uint32_t turn;  /* 0: no stream was beyond STREAMS_MAX yet */
+    struct stream streams[STREAMS_MAX];
+    struct lookup lookup;
+};
+
+static inline bool holds(struct search *s, uint32_t candidate) {
+    return candidate & 1 || program_holds(s->ix->program, s->ix->starts[candidate >> 1], &s->lookup);
+}
+
+static void try_at_once(struct search *s, const uint32_t *at, const uint32_t *end) {
+    for (; at < end && *at >> 1 < s->best; at++)
+        if (holds(s, *at)) s->best = *at >> 1;
+}
+
+static uint32_t next_turn(const struct index *ix) {
+    if (++*ix->turn) return *ix->turn;
+    for (uint32_t i = 0; i < ix->attr_count; i++) /* wrapped: forget every mark */
+        for (uint32_t k = 1; k <= ix->attrs[i].trie.leaf_count; k++) ix->attrs[i].trie.leaves[k].seen = 0;
+    return *ix->turn = 1;
+}
+
+static inline void add_stream(struct search *s, const uint32_t *at, uint32_t count) {
+    if (*at >> 1 < s->best) s->streams[s->count++] = (struct stream){at, at + count};
+}
+
+/* Out of line: many keys in one message, or many prefixes of one key. A leaf's candidates are gone through once per lookup,
+ * however many strings lead to it: what a client's message costs stays within the table's size. */
+static __attribute__((noinline)) void add_beyond(struct search *s, struct key_leaf *leaf, const uint32_t *values) {
+    if (!s->turn) s->turn = next_turn(s->ix);
+    if (leaf->seen == s->turn) return;
+    leaf->seen = s->turn;
+    try_at_once(s, values, values + leaf->count);
+}
+
+static inline void add_leaf(struct search *s, const struct keytrie *t, struct key_leaf *leaf) {
+    const uint32_t *values = keytrie_values(t, leaf);
+    if (likely(s->count < STREAMS_MAX))
+        add_stream(s, values, leaf->count);
+    else
+        add_beyond(s, leaf, values);
+}
+
+static bool already_added(const struct search *s, const struct keytrie *t, const struct key_leaf *leaf) {
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->streams[i].at == keytrie_values(t, leaf)) return true;
+    return false;
+}
+
+static inline void add_hit(struct search *s, const struct keytrie *t, struct key_hit hit, bool repeated) {
+    if (hit.exact && !(repeated && already_added(s, t, hit.exact))) add_leaf(s, t, hit.exact);
+    for (struct key_leaf *leaf = hit.longest; leaf; leaf = keytrie_up(t, leaf))
+        if (!(repeated && already_added(s, t, leaf))) add_leaf(s, t, leaf);
+}
+
+static void look_up_attribute(struct search *s, const struct attr_index *a) {
+    const struct attr_value *v;
+    if (a->type == ATTR_STRS) {
+        for (uint32_t i = 0; (v = lookup_string(&s->lookup, a->slot, i)); i++) add_hit(s, &a->trie, keytrie_find(&a->trie, v->s), i > 0);
+    } else if ((v = lookup_scalar(&s->lookup, a->slot))) {
+        int64_t n = a->type == ATTR_STR ? 0 : lookup_number(v, a->type);
+        struct slice key = a->type == ATTR_STR ? v->s : predicate_number_key(&n);
+        add_hit(s, &a->trie, keytrie_find(&a->trie, key), false);
+    }
+}
+
+static uint32_t merge(struct search *s) {
+    uint32_t tried = ROUTE_NONE;
+    while (s->count) {
+        struct stream *least = &s->streams[0];
+        for (uint32_t i = 1; i < s->count; i++)
+            if (*s->streams[i].at < *least->at) least = &s->streams[i];
+        uint32_t next = *least->at++;
+        if (next >> 1 >= s->best) break;
+        if (next != tried && holds(s, next)) return next >> 1;
+        tried = next; /* several keys of one route may lead here */
+        if (least->at == least->end) *least = s->streams[--s->count];
+    }
+    return s->best;
+}
+
+/* The usual table, prefixes or values of one attribute and a catch-all: mostly there is one candidate, and finding it was
+ * all. Anything else goes the general way. */
+static inline uint32_t find_by_one(struct search *s) {
+    const struct attr_index *a = s->ix->attrs;
+    const struct attr_value *v = lookup_scalar(&s->lookup, a->slot);
+    if (!v) return s->best;
+    struct key_hit hit = keytrie_find(&a->trie, v->s);
+    const struct key_leaf *leaf = hit.longest ? hit.longest : hit.exact;
+    if (!leaf) return s->best;
+    if (leaf->count == 1 && leaf->start & 1 && !leaf->up && !(hit.longest && hit.exact)) return leaf->start >> 1;
+    add_hit(s, &a->trie, hit, false);
+    return merge(s);
+}
+
+uint32_t index_find(const struct index *ix, const struct message *msg, const struct attr_slots *slots) {
+    if (!ix->attr_count && !ix->unkeyed_count) return ix->fallback;
+    struct search s;
+    s.ix = ix;
+    s.best = ix->fallback;
+    s.count = s.turn = 0;
+    lookup_begin(&s.lookup, msg, slots);
+    if (ix->attr_count == 1 && !ix->unkeyed_count && ix->attrs[0].type == ATTR_STR) return find_by_one(&s);
+    if (ix->unkeyed_count) add_stream(&s, ix->unkeyed, ix->unkeyed_count);
+    for (uint32_t i = 0; i < ix->attr_count; i++) look_up_attribute(&s, &ix->attrs[i]);
+    return merge(&s);
+}
