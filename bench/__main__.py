@@ -26,7 +26,7 @@ from .macro import (
 )
 from .macro.build import OUT
 from .macro.process import Cores
-from .macro.scenario import FULL, QUICK, SCENARIOS
+from .macro.scenario import FULL, QUICK, SCENARIOS, Load
 
 SPECIAL = {
     "instructions": "instructions per request of mosnpy's core, by callgrind (slow, exact, undisturbed by neighbours)",
@@ -87,6 +87,7 @@ class Bench:
         pace = measure.FULL_PACE if chosen.full else measure.QUICK_PACE
         self.pace = dataclasses.replace(pace, rounds=chosen.rounds or pace.rounds, budget=chosen.budget or pace.budget)
         self.names: list[str] = chosen.scenario or list(FULL if chosen.full else QUICK)
+        self.everything = bool(chosen.scenario or chosen.full)
         self.directory = directory
         self.cores = Cores.choose()
         self.clock = measure.Clock(self.pace)
@@ -100,25 +101,27 @@ class Bench:
         return measure.entries(self.contestants, kind, self.cores, self.directory)
 
     def run(self) -> None:
-        waiting = [load for name in self.names if name in SCENARIOS for load in SCENARIOS[name].loads]
-        own = [name for name in self.names if not (name in SCENARIOS and SCENARIOS[name].loads)]
-        reserve = sum(EXPECTED.get(name, 30.0) for name in own)
+        rounds = self.pace.rounds
+        waiting = [load for name in self.names for load in self.loads(name)]
+        reserve = sum(expected(name, rounds) for name in self.names)
         for name in self.names:
-            if name in SCENARIOS and SCENARIOS[name].loads:
-                for load in SCENARIOS[name].loads:
-                    runs = sum(len(self.entries(each.kind)) for each in waiting) * self.pace.rounds
-                    seconds = self.clock.run_seconds(runs, reserve)
-                    self.report.outcomes.append(
-                        measure.contest(
-                            load, self.entries(load.kind), self.clock, self.cores, self.directory, seconds, self.tell
-                        )
-                    )
-                    waiting.remove(load)
-            else:
+            for load in self.loads(name):
+                runs = sum(len(self.entries(each.kind)) for each in waiting) * rounds
+                seconds = self.clock.run_seconds(runs, reserve)
+                contestants = self.entries(load.kind)
+                self.report.outcomes.append(
+                    measure.contest(load, contestants, self.clock, self.cores, self.directory, seconds, self.tell)
+                )
+                waiting.remove(load)
+            if name in SPECIAL or not SCENARIOS[name].loads:
                 self.special(name)
-                reserve -= EXPECTED.get(name, 30.0)
-        self.tell.clear()
+                reserve -= expected(name, rounds)
         self.report.settle_base()
+
+    def loads(self, name: str) -> list[Load]:
+        """A scenario's loads; without names on the command line the quick profile leaves some out."""
+        found = SCENARIOS[name].loads if name in SCENARIOS else ()
+        return [load for load in found if self.everything or not load.extra]
 
     def special(self, name: str) -> None:
         """A scenario that is not a plain contest of loads."""
@@ -143,15 +146,24 @@ class Bench:
         elif name == "profile":
             self.report.facts += hotspots.take(self.entries, self.cores, self.directory, self.tell)
         elif name == "redis-benchmark":
-            self.report.outcomes += realtool.contest(
-                self.entries("redis"), self.clock, self.cores, self.directory, self.tell
-            )
+            contestants = self.entries("redis")
+            self.report.outcomes += realtool.contest(contestants, self.clock, self.cores, self.directory, self.tell)
 
 
 # Programs a scenario needs: why it cannot run here, or "".
 NEEDS = {"redis-benchmark": realtool.missing, "instructions": instructions.missing, "profile": hotspots.missing}
-# Seconds the scenarios without runs of the load generator need, so that the others leave them time.
-EXPECTED = {"redis-benchmark": 50.0, "routes-10000": 25.0, "controller-busy": 25.0, "memory": 40.0}
+
+
+def expected(name: str, rounds: int) -> float:
+    """Seconds a scenario without runs of the load generator will need, so that the others leave them to it."""
+    return {
+        "redis-benchmark": 17.0 * rounds,
+        "routes-10000": 20.0 + 3.0 * rounds,
+        "controller-busy": 5.0 + 6.0 * rounds,
+        "memory": 40.0,
+        "instructions": 60.0,
+        "profile": 40.0,
+    }.get(name, 0.0)
 
 
 def write(found: report.Report, output: Path) -> list[Path]:
