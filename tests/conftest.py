@@ -92,7 +92,9 @@ def old_server(redis_servers: Servers) -> RedisServer:
     return redis_servers("old", "--rename-command", "HELLO", "")
 
 
-def redis_config(listen: str, endpoints: list[str], *, listener: dict[str, Any] | None = None, **upstream: Any) -> dict[str, Any]:
+def redis_config(
+    listen: str, endpoints: list[str], *, listener: dict[str, Any] | None = None, **upstream: Any
+) -> dict[str, Any]:
     """The configuration of one Redis listener before one upstream."""
     return {
         "listeners": {"front": {"bind": listen, "protocol": "redis", "routes": [{"to": "main"}], **(listener or {})}},
@@ -179,7 +181,10 @@ def shards(shard_servers: list[RedisServer], shared_proxies: SharedProxies) -> I
 
 @pytest.fixture(params=["direct", "ring_hash", "maglev"])
 def one_or_shards(
-    request: pytest.FixtureRequest, main_server: RedisServer, shard_servers: list[RedisServer], shared_proxies: SharedProxies
+    request: pytest.FixtureRequest,
+    main_server: RedisServer,
+    shard_servers: list[RedisServer],
+    shared_proxies: SharedProxies,
 ) -> Iterator[Front]:
     """One Redis, or three behind mosnpy that must look like one."""
     if request.param == "direct":

@@ -64,7 +64,10 @@ def fill(address: Address, keys: int) -> None:
     """Sets every key to its value, in one pipeline."""
     with Wire(address, timeout=30) as wire:
         names = [f"check:{number}" for number in range(keys)]
-        for replies in (wire.ask_all(*[("SET", name, value_of(name)) for name in names[at : at + 500]]) for at in range(0, keys, 500)):
+        for replies in (
+            wire.ask_all(*[("SET", name, value_of(name)) for name in names[at : at + 500]])
+            for at in range(0, keys, 500)
+        ):
             assert set(replies) == {b"+OK\r\n"}, set(replies)
 
 
@@ -284,4 +287,7 @@ def check(address: Address, total: int, **options: int) -> CheckReport:
 
 
 def summary(reports: Sequence[CheckReport]) -> str:
-    return " · ".join(f"{report.asked} asked, {report.right} right, {report.lost} lost, {sum(report.errors.values())} errors" for report in reports)
+    return " · ".join(
+        f"{report.asked} asked, {report.right} right, {report.lost} lost, {sum(report.errors.values())} errors"
+        for report in reports
+    )

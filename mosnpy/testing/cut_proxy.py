@@ -1,11 +1,11 @@
 """A TCP relay in user space that misbehaves on demand, between a client and mosnpy or between mosnpy and an upstream.
 
-    with CutProxy(redis.address) as line:      # mosnpy's endpoint is line.endpoint
-        line.cut_after(1000)                   # RST both sides once 1000 more reply bytes went through
-        line.pause(); line.resume()            # nothing passes, nothing is lost
-        line.chunk = 7                         # pass 7 bytes at a time
-        line.delay = 0.05                      # seconds before each piece
-        line.cut(); line.finish()              # RST or FIN on all connections now
+with CutProxy(redis.address) as line:      # mosnpy's endpoint is line.endpoint
+    line.cut_after(1000)                   # RST both sides once 1000 more reply bytes went through
+    line.pause(); line.resume()            # nothing passes, nothing is lost
+    line.chunk = 7                         # pass 7 bytes at a time
+    line.delay = 0.05                      # seconds before each piece
+    line.cut(); line.finish()              # RST or FIN on all connections now
 """
 
 from __future__ import annotations

@@ -126,7 +126,9 @@ class FakeUpstream:
         shared_loop().call(on_loop())
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True, limit=1 << 26)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, reuse_address=True, limit=1 << 26
+        )
 
     async def _refuse(self) -> None:
         if self._server is not None:

@@ -104,7 +104,11 @@ class ProxyProcess:
         if self.process is None:
             return 0
         process, self.process = self.process, None
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+        family = (
+            [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            if process.poll() is None
+            else []
+        )
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
@@ -114,7 +118,9 @@ class ProxyProcess:
                 if member.is_running():
                     member.kill()
             process.wait(10)
-            raise AssertionError(f"mosnpy did not end {timeout:g} s after SIGTERM:\n{self.log.read_text()[-4000:]}") from None
+            raise AssertionError(
+                f"mosnpy did not end {timeout:g} s after SIGTERM:\n{self.log.read_text()[-4000:]}"
+            ) from None
 
     def __enter__(self) -> ProxyProcess:
         return self.start()

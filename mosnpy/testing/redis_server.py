@@ -93,7 +93,9 @@ class RedisServer:
 
     def clients(self) -> list[dict[str, str]]:
         """CLIENT LIST without the fixture's own connection."""
-        rows = [dict(word.split("=", 1) for word in line.split(" ")) for line in self.text("CLIENT", "LIST").splitlines()]
+        rows = [
+            dict(word.split("=", 1) for word in line.split(" ")) for line in self.text("CLIENT", "LIST").splitlines()
+        ]
         return [row for row in rows if row["name"] != "harness"]
 
     def connections_received(self) -> int:

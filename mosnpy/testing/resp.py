@@ -223,7 +223,7 @@ class Wire:
     def replies(self, count: int) -> list[bytes]:
         return [self.reply() for _ in range(count)]
 
-    def bytes(self, count: int) -> bytes:
+    def exactly(self, count: int) -> bytes:
         """Exactly `count` bytes, whatever they are."""
         while len(self._buffer) < count:
             if not self._more():

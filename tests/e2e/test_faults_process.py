@@ -54,7 +54,10 @@ class TestReload:
         for turn in range(5):
             asked = load.report.asked
             until(lambda more=asked: load.progressed(more + 30_000), "some load")  # type: ignore[misc]
-            config["listeners"]["front"]["routes"] = [{"match": {"key": f"turn{turn}:*"}, "reply": {"error": "ERR no"}}, {"to": "main"}]
+            config["listeners"]["front"]["routes"] = [
+                {"match": {"key": f"turn{turn}:*"}, "reply": {"error": "ERR no"}},
+                {"to": "main"},
+            ]
             proxy.write(config)
             proxy.signal(signal.SIGHUP)
             with Wire(address) as wire:
@@ -64,7 +67,9 @@ class TestReload:
         assert report.farewells == 0, "a reload closes no connection whose listener stays"
         assert report.refused == 0
 
-    def test_route_changes_for_connected_clients(self, start_proxy: Start, config: dict[str, Any], redis_servers: Any) -> None:
+    def test_route_changes_for_connected_clients(
+        self, start_proxy: Start, config: dict[str, Any], redis_servers: Any
+    ) -> None:
         other = redis_servers("other")
         other.clean()
         other.command("SET", "who", "other")
@@ -152,7 +157,10 @@ class TestDrain:
         code: list[int] = []
         stopper = threading.Thread(target=lambda: code.append(proxy.stop()))
         stopper.start()
-        until(lambda: load.over or load.report.farewells > 0, "the load to end, or clients to be sent away between two batches")
+        until(
+            lambda: load.over or load.report.farewells > 0,
+            "the load to end, or clients to be sent away between two batches",
+        )
         load.over = True
         report = load.wait()
         stopper.join()
@@ -172,7 +180,9 @@ class TestDrain:
     def test_request_in_flight_is_answered(self, start_proxy: Start, config: dict[str, Any]) -> None:
         proxy = begin(start_proxy, config)
         with Wire(address_of(config)) as wire:
-            wire.send("EVAL", "local t = redis.call('TIME')[1] while redis.call('TIME')[1] - t < 2 do end return 'done'", 0)
+            wire.send(
+                "EVAL", "local t = redis.call('TIME')[1] while redis.call('TIME')[1] - t < 2 do end return 'done'", 0
+            )
             until(lambda: len(proxy.workers()) > 0 and stats_streams(proxy) > 0, "the request to be in flight")
             stopper = threading.Thread(target=proxy.stop)
             stopper.start()
@@ -215,7 +225,10 @@ def stats_streams(proxy: ProxyProcess) -> int:
 
     def walk(node: Any) -> int:
         if isinstance(node, dict):
-            return sum(value if key == "requests_active" and isinstance(value, int) else walk(value) for key, value in node.items())
+            return sum(
+                value if key == "requests_active" and isinstance(value, int) else walk(value)
+                for key, value in node.items()
+            )
         if isinstance(node, list):
             return sum(walk(value) for value in node)
         return 0
@@ -263,7 +276,11 @@ class TestWorkerThatDies:
         fill(address, 300)
         load = Checker(address, connections=20, depth=10, keys=300).start()
         until(lambda: load.progressed(5_000), "some load")
-        controllers = [process for process in proxy.family() if "controller" in process.name() or "controller" in " ".join(process.cmdline())]
+        controllers = [
+            process
+            for process in proxy.family()
+            if "controller" in process.name() or "controller" in " ".join(process.cmdline())
+        ]
         assert controllers, [process.name() for process in proxy.family()]
         controllers[0].kill()
         asked = load.report.asked

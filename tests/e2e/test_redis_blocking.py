@@ -140,4 +140,7 @@ def test_block_longer_than_the_routes_timeout(proxied: Front) -> None:
 
 def test_blocking_inside_a_transaction_does_not_block(front: Front) -> None:
     wire = front.wire()
-    assert wire.ask_all(["MULTI"], ["BLPOP", "none", 0], ["XREAD", "BLOCK", 0, "STREAMS", "s", "$"], ["EXEC"])[-1] == b"*2\r\n*-1\r\n*-1\r\n"
+    assert (
+        wire.ask_all(["MULTI"], ["BLPOP", "none", 0], ["XREAD", "BLOCK", 0, "STREAMS", "s", "$"], ["EXEC"])[-1]
+        == b"*2\r\n*-1\r\n*-1\r\n"
+    )

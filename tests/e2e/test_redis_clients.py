@@ -140,7 +140,13 @@ class TestRedisPy:
 
 def test_hiredis_parses_what_comes(front: Front) -> None:
     wire = front.wire(3)
-    wire.send_raw(encode("HSET", "h", "a", "1") + encode("HGETALL", "h") + encode("ZADD", "z", "1.5", "m") + encode("ZSCORE", "z", "m") + encode("GET", "x"))
+    wire.send_raw(
+        encode("HSET", "h", "a", "1")
+        + encode("HGETALL", "h")
+        + encode("ZADD", "z", "1.5", "m")
+        + encode("ZSCORE", "z", "m")
+        + encode("GET", "x")
+    )
     reader, got = hiredis.Reader(), list[object]()
     while len(got) < 5:
         reader.feed(wire.socket.recv(7))
@@ -185,18 +191,49 @@ class TestRedisBenchmark:
     @pytest.mark.parametrize("depth", [1, 16])
     def test_default_tests_run_without_errors(self, front: Front, depth: int) -> None:
         out = run("redis-benchmark", *host_and_port(front), "-n", "5000", "-c", "20", "-P", str(depth), "-q")
-        for name in ("PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "LPUSH", "LRANGE_600", "MSET", "SPOP", "ZADD", "HSET"):
+        for name in (
+            "PING_INLINE",
+            "PING_MBULK",
+            "SET",
+            "GET",
+            "INCR",
+            "LPUSH",
+            "LRANGE_600",
+            "MSET",
+            "SPOP",
+            "ZADD",
+            "HSET",
+        ):
             assert re.search(rf"^{name}\b.*requests per second", out.replace("\r", "\n"), re.MULTILINE), (name, out)
         assert "rror" not in out
 
     def test_resp3_threads_and_random_keys(self, front: Front) -> None:
-        out = run("redis-benchmark", *host_and_port(front), "-n", "20000", "-c", "50", "-r", "1000", "-3", "-t", "set,get,hset", "--threads", "2", "-q")
+        out = run(
+            "redis-benchmark",
+            *host_and_port(front),
+            "-n",
+            "20000",
+            "-c",
+            "50",
+            "-r",
+            "1000",
+            "-3",
+            "-t",
+            "set,get,hset",
+            "--threads",
+            "2",
+            "-q",
+        )
         assert "rror" not in out
 
 
 def node_modules() -> Path:
     """Where `make` puts ioredis; without it the test says how to get it."""
-    for folder in (ROOT / "tests" / "node" / "node_modules", ROOT / "build" / "node" / "node_modules", Path("/tmp/mosnpy-node/node_modules")):
+    for folder in (
+        ROOT / "tests" / "node" / "node_modules",
+        ROOT / "build" / "node" / "node_modules",
+        Path("/tmp/mosnpy-node/node_modules"),
+    ):
         if (folder / "ioredis").is_dir():
             return folder
     pytest.skip("ioredis is not installed (make test does: npm install --prefix tests/node ioredis)")

@@ -53,7 +53,9 @@ def test_replies_keep_their_order_in_one_pipeline(front: Front, main_server: Red
 
 
 @pytest.mark.parametrize("family", CORPUS)
-def test_resp3_client_before_a_resp2_server_sees_resp3_shapes(old_proxied: Front, main_server: RedisServer, family: str) -> None:
+def test_resp3_client_before_a_resp2_server_sees_resp3_shapes(
+    old_proxied: Front, main_server: RedisServer, family: str
+) -> None:
     """The upstream refuses HELLO; maps, sets, doubles and nulls are made by the proxy from the command's documentation."""
     commands = [command for command in CORPUS[family] if not _shows_the_servers_own_protocol(command)]
     expected = reference(main_server, commands, 3)
@@ -68,7 +70,12 @@ def _shows_the_servers_own_protocol(command: Command) -> bool:
 
 def test_corpus_covers_every_command_of_the_server(main_server: RedisServer) -> None:
     """A new Redis brings new commands: this names them."""
-    asked = {bytes(command.words[0]).upper().decode() for commands in CORPUS.values() for command in commands if command.words}
+    asked = {
+        bytes(command.words[0]).upper().decode()
+        for commands in CORPUS.values()
+        for command in commands
+        if command.words
+    }
     with Wire(main_server.address) as wire:
         known = {name.upper() for name in texts(wire.ask("COMMAND", "LIST")) if "|" not in name}
     assert known - asked - set(ELSEWHERE) == set()

@@ -54,7 +54,9 @@ def test_hello_switches_back_and_forth_within_one_session(front: Front) -> None:
 def test_hello_in_a_pipeline_holds_for_what_comes_after_it(front: Front) -> None:
     """The replies before the switch must not be re-shaped, those after it must be."""
     wire = front.wire()
-    replies = wire.ask_all(["GET", "x"], ["HELLO", 3], ["GET", "x"], ["HELLO", 2], ["GET", "x"], ["HELLO", "3"], ["ZSCORE", "z", "m"])
+    replies = wire.ask_all(
+        ["GET", "x"], ["HELLO", 3], ["GET", "x"], ["HELLO", 2], ["GET", "x"], ["HELLO", "3"], ["ZSCORE", "z", "m"]
+    )
     assert [replies[at] for at in (0, 2, 4, 6)] == [b"$-1\r\n", b"_\r\n", b"$-1\r\n", b"_\r\n"]
     assert [replies[at][:1] for at in (1, 3, 5)] == [b"%", b"*", b"%"]
 
@@ -80,7 +82,11 @@ def test_pipelines_of_both_protocols_interleave(front: Front) -> None:
             wire.send("HGETALL", "h")
             wire.send("GET", "missing")
     for wire, protocol in wires:
-        expected = [b"%1\r\n$1\r\na\r\n$1\r\n1\r\n", b"_\r\n"] if protocol == 3 else [b"*2\r\n$1\r\na\r\n$1\r\n1\r\n", b"$-1\r\n"]
+        expected = (
+            [b"%1\r\n$1\r\na\r\n$1\r\n1\r\n", b"_\r\n"]
+            if protocol == 3
+            else [b"*2\r\n$1\r\na\r\n$1\r\n1\r\n", b"$-1\r\n"]
+        )
         assert wire.replies(100) == expected * 50
 
 
@@ -100,7 +106,10 @@ def test_hello_authenticates(front: Front) -> None:
 
 def test_hello_with_a_wrong_password_changes_nothing(front: Front) -> None:
     wire = front.wire()
-    assert wire.ask("HELLO", 3, "AUTH", "default2", "nope") == b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+    assert (
+        wire.ask("HELLO", 3, "AUTH", "default2", "nope")
+        == b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+    )
     assert wire.ask("GET", "missing") == b"$-1\r\n"
 
 

@@ -20,7 +20,9 @@ def pattern(size: int, seed: int = 0) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
-@pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 65_536, 262_143, 262_144, 262_145, MIB, MIB + 1, 5 * MIB])
+@pytest.mark.parametrize(
+    "size", [0, 1, 16_383, 16_384, 16_385, 65_536, 262_143, 262_144, 262_145, MIB, MIB + 1, 5 * MIB]
+)
 def test_value_of_any_size_comes_back(front: Front, size: int) -> None:
     wire = front.wire(timeout=30)
     data = pattern(size)
@@ -62,7 +64,9 @@ def test_64_mib_both_ways_in_bounded_memory(front: Front) -> None:
 def test_large_and_small_share_a_pipeline(front: Front) -> None:
     wire = front.wire(timeout=30)
     data = pattern(300_000)
-    out = b"".join(encode("SET", "big", data) + encode("INCR", "n") + encode("GET", "big") + encode("PING") for _ in range(10))
+    out = b"".join(
+        encode("SET", "big", data) + encode("INCR", "n") + encode("GET", "big") + encode("PING") for _ in range(10)
+    )
     sender = threading.Thread(target=wire.send_raw, args=(out,))  # both sides' buffers are smaller than the pipeline
     sender.start()
     for turn in range(10):
@@ -113,9 +117,12 @@ def test_client_that_leaves_in_the_middle_of_a_large_reply(front: Front) -> None
     for _ in range(5):
         leaving = front.wire(receive_buffer=8192)
         leaving.send("GET", "big")
-        leaving.bytes(100_000)
+        leaving.exactly(100_000)
         leaving.reset()
-        assert other.ask_all(["INCR", "n"], ["ECHO", "mine"], ["STRLEN", "big"])[1:] == [b"$4\r\nmine\r\n", b":%d\r\n" % (8 * MIB)]
+        assert other.ask_all(["INCR", "n"], ["ECHO", "mine"], ["STRLEN", "big"])[1:] == [
+            b"$4\r\nmine\r\n",
+            b":%d\r\n" % (8 * MIB),
+        ]
 
 
 class TestSlowReaders:
@@ -125,7 +132,7 @@ class TestSlowReaders:
         slow.send_raw(encode("GET", "big") * 2)
         for number in range(1, 100):
             assert other.ask("INCR", "n") == b":%d\r\n" % number
-        assert slow.bytes(100).startswith(b"$8388608\r\n")
+        assert slow.exactly(100).startswith(b"$8388608\r\n")
 
     def test_memory_stays_bounded_while_nobody_reads(self, proxied: Front) -> None:
         other = proxied.wire(timeout=30)

@@ -147,7 +147,16 @@ class TestPipelines:
         """PING, ECHO, SELECT, CLIENT are answered in the proxy: never before an older forwarded command."""
         wire = front.wire()
         wire.ok("SET", "k", "v")
-        block = [["PING"], ["GET", "k"], ["ECHO", "e"], ["INCR", "n"], ["CLIENT", "GETNAME"], ["GET", "none"], ["SELECT", "0"], ["NOSUCH"]]
+        block = [
+            ["PING"],
+            ["GET", "k"],
+            ["ECHO", "e"],
+            ["INCR", "n"],
+            ["CLIENT", "GETNAME"],
+            ["GET", "none"],
+            ["SELECT", "0"],
+            ["NOSUCH"],
+        ]
         replies = wire.ask_all(*(block * 200))
         for turn in range(200):
             assert replies[turn * 8 : turn * 8 + 8] == [
@@ -159,7 +168,12 @@ class TestPipelines:
         wires = front.wires(50)
         for round_ in range(5):
             for number, wire in enumerate(wires):
-                wire.send_raw(b"".join(encode("ECHO", f"{number}-{round_}-{at}") + encode("SETEX", f"k{number}", 9, at) for at in range(20)))
+                wire.send_raw(
+                    b"".join(
+                        encode("ECHO", f"{number}-{round_}-{at}") + encode("SETEX", f"k{number}", 9, at)
+                        for at in range(20)
+                    )
+                )
             for number, wire in enumerate(wires):
                 for at in range(20):
                     text = f"{number}-{round_}-{at}".encode()
@@ -168,7 +182,13 @@ class TestPipelines:
     @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000])
     def test_requests_may_be_cut_anywhere(self, front: Front, size: int) -> None:
         wire = front.wire()
-        data = encode("SET", "a", b"\r\n*$\x00") + encode("GET", "a") + b"PING x\r\n" + encode("MSET", "b", "1", "c", "") + encode("MGET", "c", "b", "d")
+        data = (
+            encode("SET", "a", b"\r\n*$\x00")
+            + encode("GET", "a")
+            + b"PING x\r\n"
+            + encode("MSET", "b", "1", "c", "")
+            + encode("MGET", "c", "b", "d")
+        )
         for at in range(0, len(data), size):
             wire.send_raw(data[at : at + size])
         assert wire.replies(5) == [

@@ -40,7 +40,9 @@ class TestDelivery:
     def test_several_channels_in_one_command(self, front: Front, protocol: int) -> None:
         wire = front.wire(protocol)
         wire.send("SUBSCRIBE", "a", "b", "c", "a")
-        assert wire.replies(4) == [event("subscribe", name, count, protocol) for name, count in (("a", 1), ("b", 2), ("c", 3), ("a", 3))]
+        assert wire.replies(4) == [
+            event("subscribe", name, count, protocol) for name, count in (("a", 1), ("b", 2), ("c", 3), ("a", 3))
+        ]
 
     def test_pattern(self, front: Front, protocol: int) -> None:
         wire, other = front.wire(protocol), front.wire()
@@ -111,7 +113,18 @@ class TestModeOfResp2:
         wire.ask("SUBSCRIBE", "ch")
         return wire
 
-    @pytest.mark.parametrize("words", [["GET", "a"], ["SET", "a", "1"], ["MULTI"], ["SELECT", "1"], ["PUBLISH", "ch", "x"], ["ECHO", "x"], ["CLIENT", "ID"]])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["GET", "a"],
+            ["SET", "a", "1"],
+            ["MULTI"],
+            ["SELECT", "1"],
+            ["PUBLISH", "ch", "x"],
+            ["ECHO", "x"],
+            ["CLIENT", "ID"],
+        ],
+    )
     def test_other_commands_are_refused(self, subscriber: Wire, words: list[str]) -> None:
         name = words[0].lower().encode()
         if words[0] == "CLIENT":
@@ -181,7 +194,9 @@ class TestPushesOfResp3:
         wire = front.wire(3)
         wire.ok("MULTI")
         assert wire.ask("SUBSCRIBE", "ch") == b"+QUEUED\r\n"
-        assert wire.ask("EXEC") == b"*1\r\n" + event("subscribe", "ch", 1, 3)  # Redis puts the push where the reply would be
+        assert wire.ask("EXEC") == b"*1\r\n" + event(
+            "subscribe", "ch", 1, 3
+        )  # Redis puts the push where the reply would be
         assert front.wire().ask("PUBLISH", "ch", "x") == b":1\r\n"
 
 
@@ -233,6 +248,8 @@ def test_keyspace_notifications(front: Front) -> None:
     try:
         wire.ask("PSUBSCRIBE", "__keyspace@0__:*")
         other.ok("SET", "a", "1")
-        assert wire.reply() == b"*4\r\n" + bulk("pmessage") + bulk("__keyspace@0__:*") + bulk("__keyspace@0__:a") + bulk("set")
+        assert wire.reply() == b"*4\r\n" + bulk("pmessage") + bulk("__keyspace@0__:*") + bulk(
+            "__keyspace@0__:a"
+        ) + bulk("set")
     finally:
         other.ok("CONFIG", "SET", "notify-keyspace-events", "")

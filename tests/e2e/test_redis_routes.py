@@ -87,7 +87,10 @@ def routed(short_tmp: Path, redis_servers: Any) -> Iterator[Routed]:
         upstreams = {name: {"protocol": "redis", "endpoints": [server.endpoint]} for name, server in servers.items()}
         upstreams["silent"] = {"protocol": "redis", "endpoints": [silent.endpoint]}
         upstreams["nowhere"] = {"protocol": "redis", "endpoints": [f"127.0.0.1:{free_port()}"]}
-        listeners = {name: {"bind": f"127.0.0.1:{ports[name]}", "protocol": "redis", "routes": routes} for name, routes in ROUTES.items()}
+        listeners = {
+            name: {"bind": f"127.0.0.1:{ports[name]}", "protocol": "redis", "routes": routes}
+            for name, routes in ROUTES.items()
+        }
         with ProxyProcess(short_tmp / "routed", {"listeners": listeners, "upstreams": upstreams}) as proxy:
             yield Routed(servers, silent, ports, proxy)
 
@@ -265,23 +268,24 @@ def test_routes_count_in_the_statistics(routed: Routed) -> None:
     assert "mosnpy" in text
 
 
+@pytest.fixture(scope="module")
+def guarded(short_tmp: Path, redis_servers: Any) -> Iterator[Front]:
+    pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built")
+    server = redis_servers("guarded")
+    server.command("ACL", "SETUSER", "proxy", "on", ">inner", "~*", "&*", "+@all")
+    server.command("ACL", "SETUSER", "default", "off")
+    port = free_port()
+    config = {
+        "listeners": {"front": {"bind": f"127.0.0.1:{port}", "protocol": "redis", "to": "main",
+                                "auth": {"password": "outer", "users": {"alice": "wonder"}}}},
+        "upstreams": {"main": {"protocol": "redis", "endpoints": [server.endpoint], "auth": {"username": "proxy", "password": "inner"}}},
+    }  # fmt: skip
+    with ProxyProcess(short_tmp / "guarded", config) as proxy:
+        yield Front(("127.0.0.1", port), [server], proxy)
+
+
 class TestLoginAtTheProxy:
     """Passwords kept by the proxy; the upstream gets its own."""
-
-    @pytest.fixture(scope="class")
-    def guarded(self, short_tmp: Path, redis_servers: Any) -> Iterator[Front]:
-        pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built")
-        server = redis_servers("guarded")
-        server.command("ACL", "SETUSER", "proxy", "on", ">inner", "~*", "&*", "+@all")
-        server.command("ACL", "SETUSER", "default", "off")
-        port = free_port()
-        config = {
-            "listeners": {"front": {"bind": f"127.0.0.1:{port}", "protocol": "redis", "to": "main",
-                                    "auth": {"password": "outer", "users": {"alice": "wonder"}}}},
-            "upstreams": {"main": {"protocol": "redis", "endpoints": [server.endpoint], "auth": {"username": "proxy", "password": "inner"}}},
-        }  # fmt: skip
-        with ProxyProcess(short_tmp / "guarded", config) as proxy:
-            yield Front(("127.0.0.1", port), [server], proxy)
 
     def test_without_a_password(self, guarded: Front) -> None:
         wire = guarded.wire()

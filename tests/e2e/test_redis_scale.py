@@ -16,7 +16,7 @@ KIB, MIB = 1 << 10, 1 << 20
 
 @pytest.fixture
 def many_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
 
 
@@ -63,7 +63,10 @@ class TestManyClients:
         files = sum(process.num_fds() for process in proxied.proxy.workers())
         visit(10_000)
         assert proxied.proxy.worker_rss() - before <= 1 * MIB
-        until(lambda: sum(process.num_fds() for process in proxied.proxy.workers()) <= files + 2, "all sockets to be closed")
+        until(
+            lambda: sum(process.num_fds() for process in proxied.proxy.workers()) <= files + 2,
+            "all sockets to be closed",
+        )
 
     def test_memory_is_flat_after_a_million_requests(self, proxied: Front) -> None:
         assert proxied.proxy is not None

@@ -100,7 +100,9 @@ class TestUsers:
         """x may touch x:*, y may touch y:*, the default user may only PING and AUTH."""
         for name in ("x", "y"):
             front.server.command("ACL", "SETUSER", name, "on", f">{name}pw", f"~{name}:*", "&*", "+@all", "-@admin")
-        front.server.command("ACL", "SETUSER", "default", "resetkeys", "-@all", "+ping", "+hello", "+auth", "+get", "~open:*")
+        front.server.command(
+            "ACL", "SETUSER", "default", "resetkeys", "-@all", "+ping", "+hello", "+auth", "+get", "~open:*"
+        )
         return front
 
     def test_clients_act_as_their_own_users(self, users: Front) -> None:
@@ -134,8 +136,22 @@ class TestUsers:
 
     def test_auth_in_a_pipeline_holds_for_what_follows(self, users: Front) -> None:
         wire = users.wire()
-        replies = wire.ask_all(["GET", "x:1"], ["AUTH", "x", "xpw"], ["SET", "x:1", "v"], ["AUTH", "y", "ypw"], ["GET", "x:1"], ["SET", "y:1", "v"])
-        assert [reply[:7] for reply in replies] == [b"-NOPERM", b"+OK\r\n", b"+OK\r\n", b"+OK\r\n", b"-NOPERM", b"+OK\r\n"]
+        replies = wire.ask_all(
+            ["GET", "x:1"],
+            ["AUTH", "x", "xpw"],
+            ["SET", "x:1", "v"],
+            ["AUTH", "y", "ypw"],
+            ["GET", "x:1"],
+            ["SET", "y:1", "v"],
+        )
+        assert [reply[:7] for reply in replies] == [
+            b"-NOPERM",
+            b"+OK\r\n",
+            b"+OK\r\n",
+            b"+OK\r\n",
+            b"-NOPERM",
+            b"+OK\r\n",
+        ]
 
     def test_wrong_password_keeps_the_user(self, users: Front) -> None:
         wire = users.wire()
@@ -233,7 +249,9 @@ class TestClientCommands:
         wires = front.wires(4)
         for number, wire in enumerate(wires):
             wire.ok("CLIENT", "SETNAME", f"list-{number}")
-        rows = [describe_line(line) for line in (parse(wires[0].ask("CLIENT", "LIST")).value or b"").decode().splitlines()]
+        rows = [
+            describe_line(line) for line in (parse(wires[0].ask("CLIENT", "LIST")).value or b"").decode().splitlines()
+        ]
         names = {row["name"]: row for row in rows}
         for number, wire in enumerate(wires):
             host, port = wire.socket.getsockname()
@@ -248,7 +266,8 @@ class TestClientCommands:
         assert parse(first.ask("CLIENT", "LIST", "TYPE", "replica")).value == b""
 
     def test_info_and_list_have_the_fields_of_redis(self, front: Front) -> None:
-        expected = describe(Wire(front.server.address).ask("CLIENT", "INFO"))
+        with Wire(front.server.address) as direct:
+            expected = describe(direct.ask("CLIENT", "INFO"))
         assert list(describe(front.wire().ask("CLIENT", "INFO"))) == list(expected)
 
     @pytest.mark.parametrize("by", ["ID", "ADDR", "old form"])

@@ -39,7 +39,9 @@ class TestOneRedis:
         wire = one_or_shards.wire()
         keys = [f"k{number}" for number in range(60)]
         wire.ok("MSET", *[word for key in keys for word in (key, f"v-{key}")])
-        assert [member.value for member in parse(wire.ask("MGET", *keys)).members] == [f"v-{key}".encode() for key in keys]
+        assert [member.value for member in parse(wire.ask("MGET", *keys)).members] == [
+            f"v-{key}".encode() for key in keys
+        ]
         assert texts(wire.ask("MGET", "k5", "none", "k3", "k5")) == ["v-k5", "", "v-k3", "v-k5"]
         assert wire.ask("MGET", "none") == b"*1\r\n$-1\r\n"
         assert wire.ask("EXISTS", *keys, "none", "k0") == b":61\r\n"
@@ -65,7 +67,10 @@ class TestOneRedis:
         wire.ask("LPUSH", "list", "x")
         assert wire.ask("MGET", "a", "list") == b"*2\r\n$1\r\n1\r\n$-1\r\n"
 
-    @pytest.mark.parametrize(("words", "name"), [(["MGET"], "mget"), (["MSET", "a"], "mset"), (["DEL"], "del"), (["MSET", "a", "1", "b"], "mset")])
+    @pytest.mark.parametrize(
+        ("words", "name"),
+        [(["MGET"], "mget"), (["MSET", "a"], "mset"), (["DEL"], "del"), (["MSET", "a", "1", "b"], "mset")],
+    )
     def test_arity(self, one_or_shards: Front, words: list[str], name: str) -> None:
         assert one_or_shards.wire().ask(*words) == f"-ERR wrong number of arguments for '{name}' command\r\n".encode()
 
@@ -78,7 +83,14 @@ class TestOneRedis:
 
     def test_split_commands_in_a_pipeline(self, one_or_shards: Front) -> None:
         wire = one_or_shards.wire()
-        block = [["MSET", "a", "1", "b", "2", "c", "3"], ["MGET", "c", "b", "a"], ["INCR", "n"], ["EXISTS", "a", "b", "c"], ["PING"], ["DEL", "a", "b"]]
+        block = [
+            ["MSET", "a", "1", "b", "2", "c", "3"],
+            ["MGET", "c", "b", "a"],
+            ["INCR", "n"],
+            ["EXISTS", "a", "b", "c"],
+            ["PING"],
+            ["DEL", "a", "b"],
+        ]
         replies = wire.ask_all(*(block * 50))
         for turn in range(50):
             assert replies[turn * 6 : turn * 6 + 6] == [
@@ -168,7 +180,9 @@ class TestOneRedis:
     def test_config_set_reaches_all(self, one_or_shards: Front) -> None:
         wire = one_or_shards.wire()
         wire.ok("CONFIG", "SET", "slowlog-max-len", "77")
-        assert {server.command("CONFIG", "GET", "slowlog-max-len").members[1].value for server in one_or_shards.servers} == {b"77"}
+        assert {
+            server.command("CONFIG", "GET", "slowlog-max-len").members[1].value for server in one_or_shards.servers
+        } == {b"77"}
         assert wire.ask("CONFIG", "GET", "slowlog-max-len") == b"*2\r\n$15\r\nslowlog-max-len\r\n$2\r\n77\r\n"
         wire.ok("CONFIG", "SET", "slowlog-max-len", "128")
 
@@ -192,7 +206,10 @@ class TestOneRedis:
         wire = one_or_shards.wire()
         wire.ok("MSET", "{user1}:a", "1", "{user1}:b", "2", "x{user1}", "3")
         wire.ok("RENAME", "{user1}:a", "{user1}:c")
-        assert wire.ask_all(["MULTI"], ["GET", "{user1}:b"], ["GET", "{user1}:c"], ["EXEC"])[-1] == b"*2\r\n$1\r\n2\r\n$1\r\n1\r\n"
+        assert (
+            wire.ask_all(["MULTI"], ["GET", "{user1}:b"], ["GET", "{user1}:c"], ["EXEC"])[-1]
+            == b"*2\r\n$1\r\n2\r\n$1\r\n1\r\n"
+        )
         assert wire.ask("EVAL", "return redis.call('GET', KEYS[2])", 2, "{user1}:b", "x{user1}") == b"$1\r\n3\r\n"
 
     def test_pubsub(self, one_or_shards: Front) -> None:
@@ -208,7 +225,9 @@ class TestOneRedis:
         wire, other = one_or_shards.wire(3), one_or_shards.wire()
         names = [f"channel-{number}" for number in range(12)]
         wire.send("SUBSCRIBE", *names)
-        assert [parse(wire.reply()).members[2].value for _ in names] == [str(number).encode() for number in range(1, 13)]
+        assert [parse(wire.reply()).members[2].value for _ in names] == [
+            str(number).encode() for number in range(1, 13)
+        ]
         for name in names:
             assert other.ask("PUBLISH", name, "x") == b":1\r\n"
             assert texts(wire.reply()) == ["message", name, "x"]
@@ -240,7 +259,10 @@ class TestOneRedis:
         wires, other = one_or_shards.wires(10), one_or_shards.wire()
         for number, wire in enumerate(wires):
             wire.send("BLPOP", f"q{number}", 0)
-        until(lambda: sum(int(server.info("clients")["blocked_clients"]) for server in one_or_shards.servers) == 10, "ten blocked clients")
+        until(
+            lambda: sum(int(server.info("clients")["blocked_clients"]) for server in one_or_shards.servers) == 10,
+            "ten blocked clients",
+        )
         for number, wire in enumerate(wires):
             other.ask("RPUSH", f"q{number}", "x")
             assert wire.reply().endswith(b"$1\r\nx\r\n")
@@ -280,7 +302,10 @@ class TestShardsOnly:
         if words[0] == "GEORADIUS":
             concrete: list[str | int] = ["GEORADIUS", keys[0], 1, 1, 1, "km", "STORE", keys[1]]
         else:
-            concrete = [keys[word] if isinstance(word, int) and at >= position and word < 2 else word for at, word in enumerate(words)]
+            concrete = [
+                keys[word] if isinstance(word, int) and at >= position and word < 2 else word
+                for at, word in enumerate(words)
+            ]
         wire = shards.wire()
         assert wire.ask(*concrete) == CROSSSLOT
         assert wire.ask("PING") == b"+PONG\r\n"
@@ -337,7 +362,9 @@ class TestShardsOnly:
         for number in range(30):
             assert first.ask("GET", f"k{number}") == b"$4\r\nzero\r\n"
             assert second.ask("GET", f"k{number}") == b"$4\r\nfive\r\n"
-        assert Counter(server.info("keyspace").get("db5", "").split(",")[0] != "" for server in shards.servers)[True] == 3
+        assert (
+            Counter(server.info("keyspace").get("db5", "").split(",")[0] != "" for server in shards.servers)[True] == 3
+        )
 
     def test_users_hold_on_every_shard(self, shards: Front) -> None:
         for server in shards.servers:

@@ -35,7 +35,10 @@ class TestMonitor:
         for other in front.wires(5):
             assert other.ask_all(["MULTI"], ["SET", "a", "1"], ["EXEC"])[-1] == b"*1\r\n+OK\r\n"
             assert other.ask("PING") == b"+PONG\r\n"
-        until(lambda: all("O" not in row["flags"] for row in front.server.clients()), "the monitor connection to be closed")
+        until(
+            lambda: all("O" not in row["flags"] for row in front.server.clients()),
+            "the monitor connection to be closed",
+        )
 
     def test_reset_ends_it(self, front: Front) -> None:
         wire = front.wire()
@@ -181,7 +184,9 @@ class TestNoEvict:
         assert sum("e" in flag for flag in flags) == 1
         assert other.ask("PING") == b"+PONG\r\n"
         wire.close()
-        until(lambda: all("e" not in row["flags"] for row in front.server.clients()), "the flagged connection to be gone")
+        until(
+            lambda: all("e" not in row["flags"] for row in front.server.clients()), "the flagged connection to be gone"
+        )
 
     def test_off(self, front: Front) -> None:
         wire = front.wire()

@@ -26,7 +26,15 @@ def test_exec_runs_what_was_queued(front: Front) -> None:
 def test_transaction_in_one_write(front: Front) -> None:
     wire = front.wire()
     replies = wire.ask_all(["GET", "a"], ["MULTI"], ["SET", "a", "1"], ["GET", "a"], ["EXEC"], ["GET", "a"], ["PING"])
-    assert replies == [b"$-1\r\n", b"+OK\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n", b"*2\r\n+OK\r\n$1\r\n1\r\n", b"$1\r\n1\r\n", b"+PONG\r\n"]
+    assert replies == [
+        b"$-1\r\n",
+        b"+OK\r\n",
+        b"+QUEUED\r\n",
+        b"+QUEUED\r\n",
+        b"*2\r\n+OK\r\n$1\r\n1\r\n",
+        b"$1\r\n1\r\n",
+        b"+PONG\r\n",
+    ]
 
 
 def test_many_transactions_in_one_write(front: Front) -> None:
@@ -41,14 +49,25 @@ def test_many_transactions_in_one_write(front: Front) -> None:
 
 def test_discard_forgets(front: Front) -> None:
     wire = front.wire()
-    assert wire.ask_all(["MULTI"], ["SET", "a", "1"], ["DISCARD"], ["GET", "a"]) == [b"+OK\r\n", b"+QUEUED\r\n", b"+OK\r\n", b"$-1\r\n"]
+    assert wire.ask_all(["MULTI"], ["SET", "a", "1"], ["DISCARD"], ["GET", "a"]) == [
+        b"+OK\r\n",
+        b"+QUEUED\r\n",
+        b"+OK\r\n",
+        b"$-1\r\n",
+    ]
 
 
 def test_commands_the_proxy_answers_itself_are_queued_too(front: Front) -> None:
     """Envoy answers PING at once inside MULTI; Redis queues it."""
     wire = front.wire()
     replies = wire.ask_all(["MULTI"], ["PING"], ["ECHO", "x"], ["PING", "y"], ["EXEC"])
-    assert replies == [b"+OK\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n", b"*3\r\n+PONG\r\n$1\r\nx\r\n$1\r\ny\r\n"]
+    assert replies == [
+        b"+OK\r\n",
+        b"+QUEUED\r\n",
+        b"+QUEUED\r\n",
+        b"+QUEUED\r\n",
+        b"*3\r\n+PONG\r\n$1\r\nx\r\n$1\r\ny\r\n",
+    ]
 
 
 def test_unknown_command_aborts(front: Front) -> None:
@@ -220,7 +239,9 @@ class TestBorrowedConnections:
         wire.ask_all(["MULTI"], ["EXEC"])
         before = proxied.server.connections_received()
         for number in range(200):
-            assert wire.ask_all(["MULTI"], ["SET", "a", number], ["GET", "a"], ["EXEC"])[-1].startswith(b"*2\r\n+OK\r\n")
+            assert wire.ask_all(["MULTI"], ["SET", "a", number], ["GET", "a"], ["EXEC"])[-1].startswith(
+                b"*2\r\n+OK\r\n"
+            )
         assert proxied.server.connections_received() - before <= 1
 
     def test_two_hundred_clients_one_after_the_other(self, proxied: Front) -> None:

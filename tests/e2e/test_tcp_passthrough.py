@@ -73,7 +73,7 @@ def test_bytes_come_back(line: Line, size: int) -> None:
     with line.wire("echo") as wire:
         sender = threading.Thread(target=wire.send_raw, args=(data,))
         sender.start()
-        assert wire.bytes(size) == data
+        assert wire.exactly(size) == data
         sender.join()
 
 
@@ -82,12 +82,12 @@ def test_ping_pong(line: Line) -> None:
         for number in range(500):
             data = os.urandom(number % 50 + 1)
             wire.send_raw(data)
-            assert wire.bytes(len(data)) == data
+            assert wire.exactly(len(data)) == data
 
 
 def test_server_that_speaks_first(line: Line) -> None:
     with line.wire("greet") as wire:
-        assert wire.bytes(6) == b"hello\n"
+        assert wire.exactly(6) == b"hello\n"
 
 
 def test_client_half_closes(line: Line) -> None:
@@ -126,7 +126,7 @@ def test_half_close_behind_data_that_waits(line: Line) -> None:
 def test_reset_of_the_client_reaches_the_server(line: Line) -> None:
     wire = line.wire("echo")
     wire.send_raw(b"x")
-    assert wire.bytes(1) == b"x"
+    assert wire.exactly(1) == b"x"
     wire.reset()
     until(lambda: not line.servers["echo"].open, "the server to lose the connection")
 
@@ -167,11 +167,11 @@ def test_slow_reader_does_not_fill_the_proxy(line: Line) -> None:
     wires = [line.wire("flood", receive_buffer=8192) for _ in range(5)]
     for wire in wires:
         wire.send_raw(b"!")
-        wire.bytes(65_536)
+        wire.exactly(65_536)
     with line.wire("echo") as other:
         for _ in range(200):
             other.send_raw(b"still here")
-            assert other.bytes(10) == b"still here"
+            assert other.exactly(10) == b"still here"
     if line.proxy:
         assert line.proxy.worker_rss() - before < 24 * MIB
     for wire in wires:
@@ -184,7 +184,7 @@ def test_many_connections_at_once(line: Line) -> None:
     for number, wire in enumerate(wires):
         wire.send_raw(b"%6d" % number)
     for number, wire in enumerate(wires):
-        assert wire.bytes(6) == b"%6d" % number
+        assert wire.exactly(6) == b"%6d" % number
         wire.close()
     until(lambda: not line.servers["echo"].open, "all connections to end")
 
@@ -192,23 +192,33 @@ def test_many_connections_at_once(line: Line) -> None:
 class TestOwnProxy:
     """Options that need a proxy of their own."""
 
-    def start(self, start_proxy: Start, endpoints: list[str], *, bind: str = "", listener: dict[str, Any] | None = None, **upstream: Any) -> tuple[ProxyProcess, Address]:
+    def start(
+        self,
+        start_proxy: Start,
+        endpoints: list[str],
+        *,
+        bind: str = "",
+        listener: dict[str, Any] | None = None,
+        **upstream: Any,
+    ) -> tuple[ProxyProcess, Address]:
         port = free_port()
         config = {
-            "listeners": {"front": {"bind": bind or f"127.0.0.1:{port}", "protocol": "tcp", "to": "back", **(listener or {})}},
+            "listeners": {
+                "front": {"bind": bind or f"127.0.0.1:{port}", "protocol": "tcp", "to": "back", **(listener or {})}
+            },
             "upstreams": {"back": {"protocol": "tcp", "endpoints": endpoints, **upstream}},
         }
         return start_proxy(config), ("127.0.0.1", port)
 
     def test_idle_connection_is_closed(self, start_proxy: Start, servers: dict[str, TcpServer]) -> None:
-        proxy, address = self.start(start_proxy, [servers["echo"].endpoint], listener={"idle_timeout": "300ms"})
+        _, address = self.start(start_proxy, [servers["echo"].endpoint], listener={"idle_timeout": "300ms"})
         idle, busy = Wire(address, timeout=5), Wire(address, timeout=5)
         done = threading.Event()
 
         def keep_busy() -> None:
             while not done.wait(0.05):
                 busy.send_raw(b"x")
-                busy.bytes(1)
+                busy.exactly(1)
 
         thread = threading.Thread(target=keep_busy)
         thread.start()
@@ -219,16 +229,18 @@ class TestOwnProxy:
             done.set()
             thread.join()
         busy.send_raw(b"alive")
-        assert busy.bytes(5) == b"alive"
+        assert busy.exactly(5) == b"alive"
         busy.close()
 
-    def test_refused_connect_is_retried_on_the_next_endpoint(self, start_proxy: Start, servers: dict[str, TcpServer]) -> None:
+    def test_refused_connect_is_retried_on_the_next_endpoint(
+        self, start_proxy: Start, servers: dict[str, TcpServer]
+    ) -> None:
         dead = f"127.0.0.1:{free_port()}"
         _, address = self.start(start_proxy, [dead, servers["echo"].endpoint])
         for _ in range(20):
             with Wire(address) as wire:
                 wire.send_raw(b"hello")
-                assert wire.bytes(5) == b"hello"
+                assert wire.exactly(5) == b"hello"
 
     def test_no_endpoint_at_all_closes(self, start_proxy: Start) -> None:
         _, address = self.start(start_proxy, [f"127.0.0.1:{free_port()}"])
@@ -241,7 +253,7 @@ class TestOwnProxy:
         wires = [Wire(address) for _ in range(3)]
         for wire in wires:
             wire.send_raw(b"x")
-            assert wire.bytes(1) == b"x"
+            assert wire.exactly(1) == b"x"
         with Wire(address) as over:
             assert over.rest() == b""
         wires.pop().close()
@@ -249,7 +261,7 @@ class TestOwnProxy:
         def admitted() -> bool:
             with Wire(address) as wire:
                 wire.send_raw(b"x")
-                return wire.bytes(1) == b"x"
+                return wire.exactly(1) == b"x"
 
         until(admitted, "a freed place to be given away")
         for wire in wires:
@@ -262,7 +274,7 @@ class TestOwnProxy:
             assert os.stat(front).st_mode & 0o777 == 0o600
             with Wire(front) as wire:
                 wire.send_raw(b"through two sockets")
-                assert wire.bytes(19) == b"through two sockets"
+                assert wire.exactly(19) == b"through two sockets"
                 wire.half_close()
                 assert wire.rest() == b""
 
@@ -273,7 +285,7 @@ class TestOwnProxy:
             self.start(start_proxy, [server.endpoint], bind=f"[::1]:{port}")
             with Wire(("::1", port)) as wire:
                 wire.send_raw(b"six")
-                assert wire.bytes(3) == b"six"
+                assert wire.exactly(3) == b"six"
 
     def test_connections_are_spread_round_robin(self, start_proxy: Start) -> None:
         with TcpServer(echo) as first, TcpServer(echo) as second:
@@ -281,7 +293,7 @@ class TestOwnProxy:
             for _ in range(20):
                 with Wire(address) as wire:
                     wire.send_raw(b"x")
-                    wire.bytes(1)
+                    wire.exactly(1)
             assert (first.accepted, second.accepted) == (10, 10)
 
     def test_connect_that_hangs_is_given_up(self, start_proxy: Start, servers: dict[str, TcpServer]) -> None:
@@ -300,6 +312,6 @@ class TestOwnProxy:
             for _ in range(2):
                 with Wire(address) as wire:
                     wire.send_raw(b"x")
-                    assert wire.bytes(1) == b"x"
+                    assert wire.exactly(1) == b"x"
             for hog in hogs:
                 hog.close()

@@ -15,7 +15,7 @@ import pytest
 from mosnpy.testing.process import ProxyProcess
 from mosnpy.testing.resp import Wire
 from mosnpy.testing.tcp_server import TcpServer, echo, remember
-from mosnpy.testing.waiting import free_port, until
+from mosnpy.testing.waiting import free_port
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 Start = Callable[..., ProxyProcess]
@@ -23,16 +23,24 @@ Start = Callable[..., ProxyProcess]
 
 def v2(source: tuple[str, int], target: tuple[str, int], *, command: int = 1, extra: bytes = b"") -> bytes:
     """A version 2 header for TCP over IPv4 (command 1 = PROXY, 0 = LOCAL)."""
-    addresses = socket.inet_aton(source[0]) + socket.inet_aton(target[0]) + struct.pack("!HH", source[1], target[1]) + extra
+    addresses = (
+        socket.inet_aton(source[0]) + socket.inet_aton(target[0]) + struct.pack("!HH", source[1], target[1]) + extra
+    )
     return SIGNATURE + bytes([0x20 | command, 0x11]) + struct.pack("!H", len(addresses)) + addresses
 
 
 def v2_ipv6(source: tuple[str, int], target: tuple[str, int]) -> bytes:
-    addresses = socket.inet_pton(socket.AF_INET6, source[0]) + socket.inet_pton(socket.AF_INET6, target[0]) + struct.pack("!HH", source[1], target[1])
+    addresses = (
+        socket.inet_pton(socket.AF_INET6, source[0])
+        + socket.inet_pton(socket.AF_INET6, target[0])
+        + struct.pack("!HH", source[1], target[1])
+    )
     return SIGNATURE + b"\x21\x21" + struct.pack("!H", len(addresses)) + addresses
 
 
-def start(start_proxy: Start, endpoint: str, protocol: str = "tcp", listener: dict[str, Any] | None = None, **upstream: Any) -> tuple[str, int]:
+def start(
+    start_proxy: Start, endpoint: str, protocol: str = "tcp", listener: dict[str, Any] | None = None, **upstream: Any
+) -> tuple[str, int]:
     port = free_port()
     start_proxy({
         "listeners": {"front": {"bind": f"127.0.0.1:{port}", "protocol": protocol, "to": "back", **(listener or {})}},
@@ -48,7 +56,7 @@ def test_version_1_is_sent(start_proxy: Start) -> None:
         with Wire(address) as wire:
             host, port = wire.socket.getsockname()
             wire.send_raw(b"payload")
-            assert wire.bytes(3) == b"ok\n"
+            assert wire.exactly(3) == b"ok\n"
         header, _, rest = seen[0].partition(b"\r\n")
         assert header == f"PROXY TCP4 {host} {address[0]} {port} {address[1]}".encode()
         assert rest in (b"payload", b"")
@@ -61,7 +69,7 @@ def test_version_2_is_sent(start_proxy: Start) -> None:
         with Wire(address) as wire:
             source = wire.socket.getsockname()
             wire.send_raw(b"payload")
-            assert wire.bytes(3) == b"ok\n"
+            assert wire.exactly(3) == b"ok\n"
         assert seen[0][:28] == v2(source, address)
 
 
@@ -70,7 +78,7 @@ def test_header_is_sent_for_a_server_that_speaks_first(start_proxy: Start) -> No
     seen: list[bytes] = []
     with TcpServer(remember(seen, 10)) as server:
         with Wire(start(start_proxy, server.endpoint, proxy_protocol="v1")) as wire:
-            assert wire.bytes(3) == b"ok\n"
+            assert wire.exactly(3) == b"ok\n"
         assert seen[0].startswith(b"PROXY TCP4 ")
 
 
@@ -88,7 +96,10 @@ class TestAccepting:
             (b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n", b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443"),
             (b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n", b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443"),
             (v2(("203.0.113.7", 4711), ("198.51.100.1", 443)), b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443"),
-            (v2(("203.0.113.7", 4711), ("198.51.100.1", 443), extra=b"\x04\x00\x03abc"), b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443"),
+            (
+                v2(("203.0.113.7", 4711), ("198.51.100.1", 443), extra=b"\x04\x00\x03abc"),
+                b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443",
+            ),
             (v2_ipv6(("2001:db8::7", 4711), ("2001:db8::1", 443)), b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443"),
         ],
         ids=["v1 IPv4", "v1 IPv6", "v2 IPv4", "v2 with TLV", "v2 IPv6"],
@@ -100,7 +111,7 @@ class TestAccepting:
             data = header + b"payload"
             for at in range(0, len(data), pieces):
                 wire.send_raw(data[at : at + pieces])
-            assert wire.bytes(3) == b"ok\n"
+            assert wire.exactly(3) == b"ok\n"
         assert seen[0].startswith(shown + b"\r\n")
 
     @pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
@@ -110,7 +121,7 @@ class TestAccepting:
         with Wire(address) as wire:
             host, port = wire.socket.getsockname()
             wire.send_raw(header + b"payload that is long enough to be noticed")
-            assert wire.bytes(3) == b"ok\n"
+            assert wire.exactly(3) == b"ok\n"
         assert seen[0].startswith(f"PROXY TCP4 {host} {address[0]} {port} {address[1]}\r\n".encode())
 
     @pytest.mark.parametrize(
@@ -151,4 +162,4 @@ def test_echo_behind_both(start_proxy: Start) -> None:
             outer = start(start_proxy, f"{inner[0]}:{inner[1]}", proxy_protocol=version)
             with Wire(outer) as wire:
                 wire.send_raw(b"clean")
-                assert wire.bytes(5) == b"clean"
+                assert wire.exactly(5) == b"clean"
