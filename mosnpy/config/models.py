@@ -31,7 +31,7 @@ from mosnpy.config.address import PATTERN as ADDRESS_PATTERN
 from mosnpy.config.address import Address, bind_address, endpoint_address
 from mosnpy.config.predicate import Predicate
 from mosnpy.config.report import shown
-from mosnpy.config.units import Duration, Percent, Size
+from mosnpy.config.units import Between, Duration, Percent, Size
 
 if TYPE_CHECKING:
     from mosnpy.config.loader import Document
@@ -81,6 +81,11 @@ def duration(text: str) -> Any:
 def size(text: str) -> Any:
     """A default of type Size."""
     return Size.parse(text)
+
+
+def between(low: str, high: str) -> Between:
+    """Bounds of a size."""
+    return Between(Size.parse(low), Size.parse(high))
 
 
 def _workers(value: object) -> int | Literal["auto"]:
@@ -255,7 +260,7 @@ class Listener(Model):
     """Connections the kernel keeps waiting to be accepted, per worker."""
     idle_timeout: Duration = duration("0s")
     """Closes a client connection on which nothing has moved for so long; 0s = never."""
-    client_buffer: Annotated[Size, Field(ge=1 << 16, le=1 << 31)] = size("64MiB")
+    client_buffer: Annotated[Size, between("64KiB", "2GiB")] = size("64MiB")
     """Most bytes of replies kept for a client that doesn't read them; beyond, it is disconnected."""
     proxy_protocol: Literal["off", "accept"] = "off"
     """accept: every connection starts with a PROXY protocol header (v1 or v2), which names the real client."""

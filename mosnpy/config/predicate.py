@@ -249,11 +249,11 @@ def implies(p: Predicate, q: Predicate) -> bool:
         return all(implies(each, q) for each in p[1:])
     if q[0] == "and":
         return all(implies(p, each) for each in q[1:])
+    if q[0] == "or" and any(implies(p, each) for each in q[1:]):
+        return True
     if p[0] == "and":
         return any(implies(each, q) for each in p[1:])
-    if q[0] == "or":
-        return any(implies(p, each) for each in q[1:])
-    if p[0] in ("true", "not") or q[0] in ("true", "not") or p[1] != q[1]:
+    if p[0] in ("true", "not") or q[0] in ("true", "not", "or") or p[1] != q[1]:
         return False
     return _atom_implies(p, q)
 

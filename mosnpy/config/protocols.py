@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from mosnpy.config.models import Listener, Model, Name, RequestRoute, Route, Secret, Upstream, duration, size
+from mosnpy.config.models import Listener, Model, Name, RequestRoute, Route, Secret, Upstream, between, duration, size
 from mosnpy.config.units import Duration, Size
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class RedisLogin(Model):
 class RedisLimits(Model):
     """What one client may ask for. Redis' own limits are the defaults."""
 
-    bulk: Annotated[Size, Field(ge=1 << 10, le=1 << 31)] = size("512MiB")
+    bulk: Annotated[Size, between("1KiB", "2GiB")] = size("512MiB")
     """Longest single argument."""
     args: Annotated[int, Field(ge=16, le=1 << 30)] = 1_048_576
     """Most arguments of one command."""
-    inline: Annotated[Size, Field(ge=256, le=1 << 20)] = size("64KiB")
+    inline: Annotated[Size, between("256B", "1MiB")] = size("64KiB")
     """Longest inline command (a line of plain text)."""
-    collect: Annotated[Size, Field(ge=1 << 16, le=1 << 31)] = size("64MiB")
+    collect: Annotated[Size, between("64KiB", "2GiB")] = size("64MiB")
     """Largest command that may be taken apart for several shards; it is held in memory meanwhile."""
     pipeline: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     """Requests in flight per client; beyond, the proxy stops reading until replies have come."""

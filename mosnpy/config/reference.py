@@ -114,7 +114,13 @@ def reference() -> str:
     parts += ["## Listeners\n", "Keys of `listeners.NAME` for every protocol.\n", _table(Listener)]
     for protocol in PROTOCOLS.values():
         parts += _own(f"### Listeners of {protocol.name}", protocol.listener, Listener, "listeners.NAME")
-    parts += ["## Routes\n", f"{_doc(Route)}\n", _table(Route), "### Routes of redis\n", _table(RequestRoute, without=Route)]
+    parts += [
+        "## Routes\n",
+        f"{_doc(Route)}\n",
+        _table(Route),
+        "### Routes of redis\n",
+        _table(RequestRoute, without=Route),
+    ]
     parts += _nested(RequestRoute, "routes[]", set())
     parts += [_FILTERS, "## Upstreams\n", "Keys of `upstreams.NAME` for every protocol.\n", _table(Upstream)]
     parts += _nested(Upstream, "upstreams.NAME", set())
@@ -206,8 +212,6 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in _NAMED:
         low, high = _bounds(metadata)
-        if annotation is Size and low is not None:
-            low, high = Size(low), Size(high)
         return _NAMED[annotation] + (f", {low} to {high}" if low is not None and high is not None else "")
     if origin is Annotated:
         return _type(inner[0], [*inner[1:], *metadata])

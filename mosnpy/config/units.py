@@ -8,6 +8,7 @@ is written in, and brings its JSON Schema pattern. Parsing raises ValueError wit
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic_core import core_schema
@@ -15,7 +16,7 @@ from pydantic_core import core_schema
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
-__all__ = ["Duration", "Percent", "Rate", "Size"]
+__all__ = ["Between", "Duration", "Percent", "Rate", "Size"]
 
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 _UNITS_OF_TIME = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
@@ -179,6 +180,24 @@ class Rate(_Unit, float):
         return f"{float(self):g}/s"
 
     __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Bounds of a Size, for Annotated: pydantic's own would speak of bytes."""
+
+    ge: Size
+    le: Size
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def check(value: Size) -> Size:
+            if value < self.ge:
+                raise ValueError(f"at least {self.ge} is expected here, not {value}")
+            if value > self.le:
+                raise ValueError(f"at most {self.le} is expected here, not {value}")
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
 
 
 class Percent(_Unit, float):

@@ -20,6 +20,8 @@ from mosnpy.config.wording import is_about_key, sentence
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pydantic_core import ErrorDetails
+
     from mosnpy.config.loader import Document
 
 __all__ = ["Draft", "ListenerDraft", "UpstreamDraft", "validate"]
@@ -148,6 +150,12 @@ def _common_keys(raw: dict[str, Any], kind: str) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key not in special}
 
 
+def _misspelt(missing: tuple[int | str, ...], errors: Iterable[ErrorDetails]) -> bool:
+    """Whether an unknown key beside a missing one is most likely that key: then one fault is enough."""
+    unknown = (e["loc"] for e in errors if e["type"] == "extra_forbidden" and e["loc"][:-1] == missing[:-1])
+    return any(did_you_mean(loc[-1], [str(missing[-1])]) for loc in unknown)
+
+
 def _part(
     document: Document,
     model: type[_Part],
@@ -167,7 +175,7 @@ def _part(
         broken.add(loc[0] if loc else "")
         if loc == ("protocol",) and each["type"] != "missing":
             continue  # said already, with the protocols there are
-        if skip_missing and each["type"] == "missing":
+        if each["type"] == "missing" and (skip_missing or _misspelt(loc, errors)):
             continue
         if not path and each["type"] == "missing" and loc == ("version",):
             document.fault((), "'version' is missing: start the file with `version: 1`", key=True)

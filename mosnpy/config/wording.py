@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from mosnpy.config.report import did_you_mean, shown
-from mosnpy.config.units import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,11 +60,11 @@ def sentence(error: ErrorDetails, model: type[BaseModel], siblings: Iterable[typ
     if kind == "string_pattern_mismatch":
         return next((text for mark, text in _PATTERNS.items() if mark in context["pattern"]), error["msg"])
     if kind in ("too_short", "string_too_short"):
-        return "at least one is needed here" if kind == "too_short" else "this text is empty"
+        return "this text is empty" if isinstance(value, str) else "at least one is needed here"
     if kind in ("greater_than_equal", "less_than_equal"):
-        bound = int(context.get("ge", context.get("le", 0)))
+        bound = context.get("ge", context.get("le"))
         least = "at least" if kind == "greater_than_equal" else "at most"
-        return f"{least} {Size(bound) if isinstance(value, Size) else bound} is expected here, not {shown(value)}"
+        return f"{least} {bound} is expected here, not {shown(value)}"
     return str(error["msg"])
 
 
