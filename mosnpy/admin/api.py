@@ -57,7 +57,7 @@ def _guard(own_host: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host", "")
-        if not _ours(host, own_host):
+        if host and not _ours(host, own_host):  # browsers always send one; HTTP/1.0 and Unix sockets need not
             return _json({"error": f"this is not {host!r}"}, 403)
         origin = request.headers.get("Origin")
         if origin is not None and request.method != "GET" and not _ours(urlsplit(origin).netloc, own_host):
@@ -72,7 +72,7 @@ def _ours(netloc: str, own_host: str) -> bool:
         host = urlsplit(f"//{netloc}").hostname or ""
     except ValueError:
         return False
-    if host in ("", "localhost", own_host.lower()):  # "": HTTP/1.0 and Unix sockets; browsers always send one
+    if host and host in ("localhost", own_host.lower()):
         return True
     try:
         ipaddress.ip_address(host)

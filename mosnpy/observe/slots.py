@@ -142,5 +142,5 @@ class SlotRegistry:
         registry = cls(state["sizes"], state["total"], state["generation"], [], state["top"])
         registry._blocks = {(kind, name): _Block(base, used) for kind, name, base, used in state["blocks"]}
         registry._health = {name: _Block(slot, used) for name, slot, used in state["health"]}
-        registry._listeners = {key: number for key, number in state["listeners"]}
+        registry._listeners = dict(state["listeners"])
         return registry

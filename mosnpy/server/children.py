@@ -85,7 +85,7 @@ def _live(
     try:
         ours.close()
         in_child()
-        _name(f"mosnpy-{role}-{index}" if role == "worker" else f"mosnpy-{role}")
+        _name(f"mosnpy-{role}-{index}" if role == "worker" else "mosnpy-control" if role == "controller" else f"mosnpy-{role}")
         log.start(f"{role}-{index}" if role == "worker" else role, level)
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
         gc.enable()

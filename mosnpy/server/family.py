@@ -21,7 +21,7 @@ class Family:
 
     def __init__(
         self, reactor: Reactor, signals: Sequence[signal.Signals], log_level: str,
-        hear: Callable[[Child, Message], None], died: Callable[[Child, int], None], leave: Callable[[], None],
+        hear: Callable[[Child, Message], None], died: Callable[[Child, int], None], leave: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._reactor = reactor
         self._signals = signals
@@ -34,17 +34,20 @@ class Family:
         self.restarts: dict[str, int] = {}  # by title
 
     def start(self, role: str, index: int, run: Callable[[Channel], int]) -> Child:
-        child = children.start(role, index, run, self._leave, self._signals, self._log_level)
+        def leave() -> None:
+            self._leave(role)
+
+        child = children.start(role, index, run, leave, self._signals, self._log_level)
         self._members[child.pid] = child
         self._reactor.on_readable(child.channel.fileno(), lambda: self._read(child))
         return child
 
-    def _leave(self) -> None:
+    def _leave(self, role: str) -> None:
         """In a child. A copy of another child's channel would hide the supervisor's death from that one."""
         self._reactor.leave()
         for child in self._members.values():
             child.channel.close()
-        self._leave_sockets()
+        self._leave_sockets(role)
 
     def send(self, child: Child, message: Message, descriptors: Sequence[int] = ()) -> None:
         child.channel.send(message, descriptors)

@@ -13,11 +13,9 @@ import os
 import socket
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mosnpy.server.messages import ListenerSpec
-
-_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "any": socket.AF_INET6}
 
 
 class BindError(OSError):
@@ -77,23 +75,19 @@ def listen_all(specs: Iterable[ListenerSpec], workers: int) -> dict[int, Listeni
 
 
 def _listen_tcp(spec: ListenerSpec, workers: int) -> Listening:
-    family, host = _FAMILIES[spec.family], spec.host
-    if spec.family == "any":
-        host = "::"
-        if not socket.has_dualstack_ipv6():
-            family, host = socket.AF_INET, "0.0.0.0"
+    family = socket.AF_INET6 if spec.family == "ipv6" else socket.AF_INET
     port = spec.port
     if port:
         # SO_REUSEPORT would let a second supervisor of the same user share the port without a word.
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            _bind(probe, host, port, spec.family == "any")
+            _bind(probe, spec.host, port)
     sockets: list[socket.socket] = []
     try:
         for _ in range(workers):
             sock = socket.socket(family, socket.SOCK_STREAM)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            _bind(sock, host, port, spec.family == "any")
+            _bind(sock, spec.host, port)
             port = sock.getsockname()[1]
         for sock in sockets:  # after all are bound: none takes connections for a group that isn't complete
             sock.setblocking(False)
@@ -102,14 +96,13 @@ def _listen_tcp(spec: ListenerSpec, workers: int) -> Listening:
         for sock in sockets:
             sock.close()
         raise
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Listening(spec, sockets, shown)
+    return Listening(spec, sockets, replace(spec, port=port).address)
 
 
-def _bind(sock: socket.socket, host: str, port: int, both_families: bool) -> None:
+def _bind(sock: socket.socket, host: str, port: int) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both_families else 1)
+    if sock.family == socket.AF_INET6:  # the wildcard takes clients of both families
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
     sock.bind((host, port))
 
 

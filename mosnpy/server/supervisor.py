@@ -141,9 +141,10 @@ class Supervisor:
 
     # -- children ------------------------------------------------------------------------------------------------------
 
-    def _leave_sockets(self) -> None:
-        """In a child: workers get the sockets they serve as messages, nobody else needs any."""
-        for each in self.listening.values():
+    def _leave_sockets(self, role: str) -> None:
+        """In a child: workers get the sockets they serve as messages, the controller serves the admin's."""
+        admin = [self.admin] if self.admin is not None and role != "controller" else []
+        for each in [*self.listening.values(), *admin]:
             for number in each.filenos():
                 os.close(number)
 

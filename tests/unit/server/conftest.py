@@ -16,9 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
+import mosnpy
 from mosnpy.testing.waiting import FACTOR, free_port, until
 
 PROGRAM = Path(__file__).with_name("fake_proxy.py")
+# The mosnpy this test imports, installed or not.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mosnpy.__file__).parent.parent)}
 
 
 class FakeProxy:
@@ -36,7 +39,7 @@ class FakeProxy:
         self.write()
         arguments = json.dumps({"sources": [str(self.file)], "log_level": "debug", **options})
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([sys.executable, str(PROGRAM), arguments], stdout=log, stderr=log)
+            self.process = subprocess.Popen([sys.executable, str(PROGRAM), arguments], stdout=log, stderr=log, env=ENVIRONMENT)
         if wait:
             self.logged(wait)
         return self
