@@ -84,9 +84,12 @@ class ProxyProcess:
         parent = psutil.Process(self.pid)
         return [parent, *parent.children(recursive=True)]
 
+    def children(self, role: str) -> list[psutil.Process]:
+        """Those whose name begins with mosnpy-ROLE: worker or control."""
+        return [process for process in self.family()[1:] if _name(process).startswith(f"mosnpy-{role}")]
+
     def workers(self) -> list[psutil.Process]:
-        """The processes that hold sockets of clients: those whose name or command line says worker."""
-        return [process for process in self.family() if _says(process, "worker")]
+        return self.children("worker")
 
     def worker_rss(self) -> int:
         """Resident bytes of all workers together. Pages shared with the supervisor count in each of them."""
@@ -129,8 +132,8 @@ class ProxyProcess:
         self.stop()
 
 
-def _says(process: psutil.Process, role: str) -> bool:
+def _name(process: psutil.Process) -> str:
     try:
-        return role in process.name() or role in " ".join(process.cmdline())
+        return process.name()
     except psutil.Error:
-        return False
+        return ""

@@ -276,11 +276,7 @@ class TestWorkerThatDies:
         fill(address, 300)
         load = Checker(address, connections=20, depth=10, keys=300).start()
         until(lambda: load.progressed(5_000), "some load")
-        controllers = [
-            process
-            for process in proxy.family()
-            if "controller" in process.name() or "controller" in " ".join(process.cmdline())
-        ]
+        controllers = proxy.children("control")
         assert controllers, [process.name() for process in proxy.family()]
         controllers[0].kill()
         asked = load.report.asked

@@ -169,7 +169,8 @@ class TestPushesOfResp3:
         wire.ask("HSET", "h", *[word for number in range(100) for word in (f"f{number}", "v" * 50)])
         other.send_raw(b"".join(encode("PUBLISH", "ch", number) for number in range(500)))
         wire.send_raw(b"".join(encode("HGETALL", "h") + encode("INCR", "n") for _ in range(250)))
-        pushes, replies = [], []
+        pushes: list[bytes] = []
+        replies: list[bytes] = []
         while len(pushes) < 500 or len(replies) < 500:
             raw = wire.reply()
             (pushes if raw[:1] == b">" else replies).append(raw)

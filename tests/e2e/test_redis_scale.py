@@ -60,11 +60,12 @@ class TestManyClients:
 
         visit(2000)
         before = proxied.proxy.worker_rss()
-        files = sum(process.num_fds() for process in proxied.proxy.workers())
+        workers = proxied.proxy.workers()
+        files = sum(process.num_fds() for process in workers)
         visit(10_000)
         assert proxied.proxy.worker_rss() - before <= 1 * MIB
         until(
-            lambda: sum(process.num_fds() for process in proxied.proxy.workers()) <= files + 2,
+            lambda: sum(process.num_fds() for process in workers) <= files + 2,
             "all sockets to be closed",
         )
 

@@ -34,9 +34,9 @@ class TestSelect:
 
     def test_select_within_a_pipeline_holds_for_what_follows(self, front: Front) -> None:
         wire = front.wire()
-        commands = [word for db in range(8) for word in (["SELECT", db], ["SET", "k", db], ["INCR", "n"])]
+        commands = [word for db in "01234567" for word in (["SELECT", db], ["SET", "k", db], ["INCR", "n"])]
         assert wire.ask_all(*commands) == [b"+OK\r\n", b"+OK\r\n", b":1\r\n"] * 8
-        commands = [word for db in (3, 0, 7, 3) for word in (["SELECT", db], ["GET", "k"])]
+        commands = [word for db in "3073" for word in (["SELECT", db], ["GET", "k"])]
         assert wire.ask_all(*commands)[1::2] == [b"$1\r\n3\r\n", b"$1\r\n0\r\n", b"$1\r\n7\r\n", b"$1\r\n3\r\n"]
 
     def test_many_clients_in_many_databases_at_random(self, front: Front) -> None:

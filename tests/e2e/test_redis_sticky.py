@@ -17,7 +17,7 @@ class TestMonitor:
         wire, other = front.wires(2)
         wire.ok("MONITOR")
         other.ok("SET", "watched", "x")
-        lines = []
+        lines: list[bytes] = []
         while not (lines and b'"watched"' in lines[-1]):
             lines.append(wire.reply())
         assert b'"SET" "watched" "x"' in lines[-1]

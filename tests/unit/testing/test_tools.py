@@ -42,6 +42,7 @@ class TestFakeUpstream:
         with pytest.raises(ConnectionRefusedError):
             Wire(upstream.address)
         with upstream, Wire(upstream.address) as wire:
+            until(lambda: upstream.peers, "the connection to be taken from the backlog")
             upstream.refuse()
             assert wire.ask("GET", "a") == b"+OK\r\n"
             with pytest.raises(ConnectionRefusedError):
