@@ -75,15 +75,15 @@ struct redis_down {
     uint8_t resp; /* 2 or 3 */
     bool body;    /* the rest of a large request is being passed on to body_stream's connection */
     struct conn *pins; /* borrowed connections, linked by redis_up.next_pin */
-    struct redis_identity *identity;
+    struct conn *transaction;         /* the one of them that WATCHes or runs MULTI */
+    struct redis_identity *identity;  /* what upstream connections authenticate with; NULL: as configured */
+    struct redis_identity *login;     /* listener users: keeps the name */
     struct slice user;         /* listener user, or identity->user; empty = default */
     struct stream *body_stream;
     struct conn *body_up;
     uint32_t body_timeout_ms;
     uint32_t multi_db;         /* SELECT queued in the transaction, or UINT32_MAX */
     uint32_t multi_commands;   /* queued, for CLIENT LIST */
-    uint16_t *multi_shapes;    /* RESP2-only upstream, RESP3 client: shapes of the queued replies */
-    uint32_t multi_shape_count;
     char *name, *lib_name, *lib_version; /* owned; NULL = none */
     const struct redis_command *last;
     uint64_t born_ms;
@@ -124,7 +124,7 @@ struct redis_request {
 };
 
 /* What becomes of a request. */
-enum took { TOOK, WAIT /* again later: not consumed */, CLOSE /* the client is to be closed */ };
+enum took { TOOK, WAIT /* again later: not consumed */, CLOSE /* the client is to be closed */, PASS /* not the proxy's to answer */ };
 
 /* stream.tag: what a reply on a borrowed connection means for its state. */
 enum redis_tag { TAG_NONE, TAG_MULTI, TAG_EXEC, TAG_DISCARD, TAG_WATCH, TAG_UNWATCH, TAG_SUBSCRIBE, TAG_UNSUBSCRIBE, TAG_PUNSUBSCRIBE, TAG_SUNSUBSCRIBE, TAG_MONITOR, TAG_STICKY, TAG_RAW };
@@ -159,7 +159,7 @@ enum redis_tag redis_tag_of(const struct redis_request *q);
 enum took redis_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms);
 ssize_t redis_pubsub_frame(struct conn *up, const uint8_t *p, size_t n);
 
-/* redis_session.c: commands the proxy answers. TOOK, WAIT or CLOSE. */
+/* redis_session.c: commands the proxy answers. PASS: it is not one of them. */
 enum took redis_local(const struct redis_request *q);
 enum took redis_client_command(const struct redis_request *q);
 struct redis_identity *redis_identity_get(struct core *core, struct slice user, struct slice password);

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+/* ---- chunks: the free list is a stack, so the next one handed out is the one most likely still in the cache ---- */
+
 void chunk_pool_init(struct chunk_pool *pool) { memset(pool, 0, sizeof *pool); }
 
 void chunk_pool_free(struct chunk_pool *pool) {
@@ -34,6 +36,8 @@ void chunk_free(struct chunk_pool *pool, struct chunk *c) {
     free(c);
 }
 
+/* ---- queues ---- */
+
 void queue_init(struct queue *q) { memset(q, 0, sizeof *q); }
 
 static void link_chunk(struct queue *q, struct chunk *c) {
@@ -45,6 +49,7 @@ static void link_chunk(struct queue *q, struct chunk *c) {
     q->tail = c;
 }
 
+/* Fills the last chunk up and puts the rest into one new chunk. The chunk comes first: without memory nothing has changed. */
 int queue_append_slow(struct chunk_pool *pool, struct queue *q, const void *data, size_t n) {
     const uint8_t *p = data;
     size_t room = q->tail ? q->tail->cap - q->tail->end : 0, first = min_size(room, n);
@@ -68,18 +73,11 @@ void queue_adopt(struct queue *q, struct chunk *c) {
     q->bytes += c->end - c->start;
 }
 
-uint8_t *queue_reserve(struct chunk_pool *pool, struct queue *q, size_t n) {
-    if (!q->tail || q->tail->cap - q->tail->end < n) {
-        struct chunk *c = chunk_new(pool, n);
-        if (!c) return NULL;
-        link_chunk(q, c);
-    }
-    return q->tail->data + q->tail->end;
-}
-
-void queue_commit(struct queue *q, size_t used) {
-    q->tail->end += (uint32_t)used;
-    q->bytes += used;
+uint8_t *queue_reserve_slow(struct chunk_pool *pool, struct queue *q, size_t n) {
+    struct chunk *c = chunk_new(pool, n);
+    if (!c) return NULL;
+    link_chunk(q, c);
+    return c->data;
 }
 
 int queue_iov(const struct queue *q, struct iovec *iov, int max) {
@@ -148,10 +146,12 @@ void queue_copy(const struct queue *q, uint64_t pos, void *dst, size_t n) {
 
 const uint8_t *queue_pullup(struct chunk_pool *pool, struct queue *q, size_t n) {
     if (n > q->bytes) return NULL;
-    if (q->head && q->head->end - q->head->start >= n) return q->head->data + q->head->start;
+    if (n == 0) return (const uint8_t *)"";
+    while (q->head->end == q->head->start) drop_head(pool, q); /* reserved and never committed */
+    if (q->head->end - q->head->start >= n) return q->head->data + q->head->start;
     struct chunk *c = chunk_new(pool, n);
     if (!c) return NULL;
-    uint64_t base = q->base;
+    uint64_t base = q->base; /* the bytes move to the front, they don't leave */
     queue_copy(q, base, c->data, n);
     c->end = (uint32_t)n;
     queue_consume(pool, q, n);

@@ -38,11 +38,12 @@ struct chunk *chunk_new(struct chunk_pool *pool, size_t cap);
 void chunk_free(struct chunk_pool *pool, struct chunk *c);
 
 void queue_init(struct queue *q);
-/* Copies p[0..n) to the end. 0, or -1 when memory is out (queue unchanged). */
+/* Copies p[0..n) to the end. 0, or -1 when memory is out (queue unchanged). Inline for the usual case, some bytes that fit
+ * the last chunk: one comparison and the copy. */
 int queue_append_slow(struct chunk_pool *pool, struct queue *q, const void *p, size_t n);
 static inline int queue_append(struct chunk_pool *pool, struct queue *q, const void *p, size_t n) {
     struct chunk *c = q->tail;
-    if (unlikely(!c || c->cap - c->end < n)) return queue_append_slow(pool, q, p, n);
+    if (unlikely(!c || n - 1 >= c->cap - c->end)) return queue_append_slow(pool, q, p, n); /* n == 0 wraps: slow as well */
     memcpy(c->data + c->end, p, n);
     c->end += (uint32_t)n, q->bytes += n;
     return 0;
@@ -50,8 +51,12 @@ static inline int queue_append(struct chunk_pool *pool, struct queue *q, const v
 /* Appends a chunk; ownership moves to the queue. */
 void queue_adopt(struct queue *q, struct chunk *c);
 /* n contiguous writable bytes at the end, n <= CHUNK_SIZE; NULL when memory is out. Follow with queue_commit(q, used<=n). */
-uint8_t *queue_reserve(struct chunk_pool *pool, struct queue *q, size_t n);
-void queue_commit(struct queue *q, size_t used);
+uint8_t *queue_reserve_slow(struct chunk_pool *pool, struct queue *q, size_t n);
+static inline uint8_t *queue_reserve(struct chunk_pool *pool, struct queue *q, size_t n) {
+    struct chunk *c = q->tail;
+    return likely(c && c->cap - c->end >= n) ? c->data + c->end : queue_reserve_slow(pool, q, n);
+}
+static inline void queue_commit(struct queue *q, size_t used) { q->tail->end += (uint32_t)used, q->bytes += used; }
 /* Fills up to `max` iovecs with the live bytes from the front; returns how many. */
 int queue_iov(const struct queue *q, struct iovec *iov, int max);
 /* Drops n bytes (n <= bytes) from the front; base grows by n. */

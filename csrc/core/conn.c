@@ -404,6 +404,7 @@ void conn_ready(struct conn *c) {
     conn_mark_dirty(c);
     note_full(c);
     conn_arm_timer(c);
+    if (c->owner) conn_unpause(c->owner, PAUSE_WAIT);
 }
 
 void conn_event(struct conn *c, uint32_t events) {

@@ -1,3 +1,5 @@
+/* A timer sits at the level of the highest byte in which its due time differs from now, in the slot that byte names. When
+ * the clock reaches a slot of an upper level, its timers are placed anew, each now at a lower one. */
 #include "timer.h"
 
 #define SLOT_BITS 8
@@ -7,15 +9,14 @@
 
 void timer_wheel_init(struct timer_wheel *w, uint64_t now_ms) {
     memset(w, 0, sizeof *w);
-    w->now_ms = now_ms;
+    w->now_ms = w->until_ms = now_ms;
 }
 
 static unsigned slot_of(uint64_t when_ms, int level) { return (unsigned)(when_ms >> (level * SLOT_BITS)) & (SLOTS - 1); }
 
-/* The level is that of the highest byte in which the due time differs from now: it cascades down as that byte comes up. */
 static void place(struct timer_wheel *w, struct timer *t) {
-    uint64_t when = t->when_ms <= w->now_ms ? w->now_ms + 1 : t->when_ms;
-    if (when - w->now_ms > HORIZON) when = w->now_ms + HORIZON;
+    uint64_t when = t->when_ms <= w->now_ms ? w->until_ms + 1 : t->when_ms;
+    if (when - w->now_ms > HORIZON) when = w->now_ms + HORIZON; /* as far as the wheel goes; placed again from there */
     uint64_t differ = when ^ w->now_ms;
     int level = 0;
     while (level < LEVELS - 1 && differ >> ((level + 1) * SLOT_BITS)) level++;
@@ -27,10 +28,14 @@ static void place(struct timer_wheel *w, struct timer *t) {
     w->used[level][slot >> 6] |= 1ULL << (slot & 63);
 }
 
-static void unlink_timer(struct timer *t) {
-    if (t->next) t->next->pprev = t->pprev;
-    *t->pprev = t->next;
+/* The bit of a slot goes with its last timer: a timeout cancelled in time must not wake anybody later. */
+static void unlink_timer(struct timer_wheel *w, struct timer *t) {
+    struct timer **link = t->pprev;
+    if (t->next) t->next->pprev = link;
+    *link = t->next;
     t->next = NULL, t->pprev = NULL;
+    uintptr_t at = ((uintptr_t)link - (uintptr_t)w->slot) / sizeof *link; /* beyond the slots: another timer's link */
+    if (!*link && at < LEVELS * SLOTS) w->used[at / SLOTS][at % SLOTS >> 6] &= ~(1ULL << (at & 63));
 }
 
 void timer_set(struct timer_wheel *w, struct timer *t, uint64_t when_ms) {
@@ -42,7 +47,7 @@ void timer_set(struct timer_wheel *w, struct timer *t, uint64_t when_ms) {
 
 void timer_cancel(struct timer_wheel *w, struct timer *t) {
     if (!t->pprev) return;
-    unlink_timer(t);
+    unlink_timer(w, t);
     w->armed--;
 }
 
@@ -55,7 +60,7 @@ static void run_slot(struct timer_wheel *w, int level, unsigned slot) {
     if (list) list->pprev = &list;
     while (list) {
         struct timer *t = list;
-        unlink_timer(t);
+        unlink_timer(w, t);
         if (t->when_ms <= w->now_ms) {
             w->armed--;
             t->fn(t, t->arg);
@@ -90,6 +95,7 @@ static uint64_t next_stop(const struct timer_wheel *w, uint64_t limit) {
 }
 
 void timer_advance(struct timer_wheel *w, uint64_t now_ms) {
+    if (now_ms > w->until_ms) w->until_ms = now_ms;
     while (w->now_ms < now_ms) {
         if (!w->armed) {
             w->now_ms = now_ms;
@@ -104,7 +110,6 @@ void timer_advance(struct timer_wheel *w, uint64_t now_ms) {
 
 int timer_next_ms(const struct timer_wheel *w, uint64_t now_ms, int max) {
     if (!w->armed) return max;
-    uint64_t stop = next_stop(w, w->now_ms + (uint64_t)max + 1);
-    if (stop <= now_ms) return 0;
-    return stop - now_ms < (uint64_t)max ? (int)(stop - now_ms) : max;
+    uint64_t stop = next_stop(w, now_ms + (uint64_t)max);
+    return stop > now_ms ? (int)(stop - now_ms) : 0;
 }

@@ -16,9 +16,10 @@ struct timer {
 };
 
 struct timer_wheel {
-    uint64_t now_ms; /* everything due at or before this has fired */
+    uint64_t now_ms;   /* everything due at or before this has fired */
+    uint64_t until_ms; /* where the advance under way is going */
     struct timer *slot[4][256];
-    uint64_t used[4][4]; /* bitmap of slots that may be non-empty */
+    uint64_t used[4][4]; /* bitmap of the slots that hold timers */
     uint32_t armed;      /* timers in the wheel: 0 at teardown, else a leak */
 };
 
@@ -27,12 +28,14 @@ static inline void timer_init(struct timer *t, timer_fn *fn, void *arg) {
     t->next = NULL, t->pprev = NULL, t->when_ms = 0, t->fn = fn, t->arg = arg;
 }
 static inline bool timer_armed(const struct timer *t) { return t->pprev != NULL; }
-/* Arms or re-arms t; a time in the past fires at the next advance. */
+/* Arms or re-arms t. A time that is past fires at the next advance of the clock: never in the one under way, so a callback
+ * that arms itself for at once can't hold the loop. */
 void timer_set(struct timer_wheel *w, struct timer *t, uint64_t when_ms);
 void timer_cancel(struct timer_wheel *w, struct timer *t); /* no-op when not armed */
-/* Fires everything due up to now_ms in order of slots. Callbacks may set and cancel any timer, themselves included. */
+/* Fires everything due up to now_ms in order of time (any order within a millisecond). Callbacks may set and cancel any
+ * timer, themselves included. A clock that stands or goes back fires nothing. */
 void timer_advance(struct timer_wheel *w, uint64_t now_ms);
-/* Milliseconds until the earliest slot that may be due, at most `max`; a lower bound (a cascade may be counted). */
+/* Milliseconds until the earliest slot that may be due, at most `max` (>= 0); a lower bound (a cascade may be counted). */
 int timer_next_ms(const struct timer_wheel *w, uint64_t now_ms, int max);
 
 #endif
