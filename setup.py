@@ -105,7 +105,11 @@ class BuildNative(build_ext):
     def require_pcre2(self) -> None:
         """Stops with the package's name instead of a page of compiler output."""
         command = [*self.compiler.compiler_so[:1], "-E", "-x", "c", "-DPCRE2_CODE_UNIT_WIDTH=8", "-include", "pcre2.h"]
-        command += [*shlex.split(os.environ.get("CPPFLAGS", "")), *shlex.split(os.environ.get("CFLAGS", "")), "/dev/null"]
+        command += [
+            *shlex.split(os.environ.get("CPPFLAGS", "")),
+            *shlex.split(os.environ.get("CFLAGS", "")),
+            "/dev/null",
+        ]
         try:
             result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         except FileNotFoundError:
@@ -118,7 +122,9 @@ class BuildNative(build_ext):
         with ThreadPoolExecutor(jobs) as pool:
             return [obj for objs in pool.map(lambda s: compile([s], **options), sources) for obj in objs]
 
-    def compile_one(self, compile: Any, obj: str, src: str, ext: str, cc_args: Any, postargs: Any, pp_opts: Any) -> None:
+    def compile_one(
+        self, compile: Any, obj: str, src: str, ext: str, cc_args: Any, postargs: Any, pp_opts: Any
+    ) -> None:
         if current(obj, src):
             return
         if generated(src):
