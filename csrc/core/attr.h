@@ -53,6 +53,7 @@ struct codec;
 bool attr_get(const struct message *msg, uint16_t id, uint32_t i, struct attr_value *v);
 /* Id of `name` for messages of `codec`; a name without a dot that is no common one is tried as "<codec>.<name>".
  * ATTR_NONE when unknown. *type is set. */
+const struct attr_def *attr_common_table(void); /* ATTR_COMMON_COUNT entries */
 uint16_t attr_find(const struct codec *codec, struct slice name, enum attr_type *type);
 
 #endif

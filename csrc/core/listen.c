@@ -76,6 +76,7 @@ static void welcome(struct core *core, struct listener *l, int fd, const union a
     struct conn *c = conn_new(core, l->codec, DOWN, fd, CONN_OPEN);
     if (!c) return;
     c->listener = l, c->addr = *addr, c->id = ++core->next_id, c->expect_proxy = l->proxy_protocol;
+    plan_ref(l->plan);
     l->stat[LISTENER_connections_total]++;
     l->stat[LISTENER_connections_active]++;
     if (!c->expect_proxy && l->codec->open && l->codec->open(c) < 0)

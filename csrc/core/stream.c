@@ -231,6 +231,10 @@ void stream_fail_detail(struct stream *s, enum failure why, struct slice detail)
         s->ops->fail(s, why);
         return;
     }
+    if (s->ops) { /* what was collected for the codec is no reply */
+        s->ops = NULL, s->data = NULL;
+        queue_clear(&s->core->chunks, &s->reply);
+    }
     if (d && s->started) /* half a reply is out: an error now would be taken for its rest */
         conn_doom(d, why);
     else if (d)

@@ -15,7 +15,7 @@ void timer_wheel_init(struct timer_wheel *w, uint64_t now_ms) {
 static unsigned slot_of(uint64_t when_ms, int level) { return (unsigned)(when_ms >> (level * SLOT_BITS)) & (SLOTS - 1); }
 
 static void place(struct timer_wheel *w, struct timer *t) {
-    uint64_t when = t->when_ms <= w->now_ms ? w->until_ms + 1 : t->when_ms;
+    uint64_t when = t->when_ms;
     if (when - w->now_ms > HORIZON) when = w->now_ms + HORIZON; /* as far as the wheel goes; placed again from there */
     uint64_t differ = when ^ w->now_ms;
     int level = 0;
@@ -40,7 +40,7 @@ static void unlink_timer(struct timer_wheel *w, struct timer *t) {
 
 void timer_set(struct timer_wheel *w, struct timer *t, uint64_t when_ms) {
     timer_cancel(w, t);
-    t->when_ms = when_ms;
+    t->when_ms = when_ms > w->now_ms ? when_ms : w->until_ms + 1;
     place(w, t);
     w->armed++;
 }
