@@ -60,7 +60,7 @@ class Document:
     """What was read: plain data, the nodes it came from, and what was wrong so far.
 
     lines: source lines by file name. names: file names in the order read. whole: False when a part could not be parsed,
-    so that what seems missing may stand there.
+    so that what seems missing may stand there. unresolved: where a `${…}` stood for nothing; that fault is enough.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +68,7 @@ class Document:
     lines: dict[str, list[str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     whole: bool = True
+    unresolved: set[Path] = field(default_factory=set)
 
     def place(self, path: Path, key: bool = False, text: str = "", offset: int = 0) -> Place | None:
         """Where the value at `path` stands (or, with `key`, its key). None when nothing of it is in a file.
@@ -116,7 +117,8 @@ class Document:
         if text and place is not None and place.source[place.column - 1 - offset :][: len(text)] != text:
             message += f" (at character {offset + 1} of {text!r})"  # escapes, several lines: the source looks different
         fault = _fault(message, place, path, warning)
-        self.faults.append(fault)
+        if not self.unresolved or not any(path[:end] in self.unresolved for end in range(len(path) + 1)):
+            self.faults.append(fault)
         return fault
 
 
@@ -378,6 +380,7 @@ class _Reader:
                 place = self.document._at(node, text, error.offset)
                 hint = did_you_mean(error.name, self.env) if error.name else ""
                 self.document.faults.append(_fault(f"{error}{hint}", place, path))
+                self.document.unresolved.add(path)
                 return ""
         if tag == PLAIN:
             return resolve(text)

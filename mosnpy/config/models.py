@@ -478,4 +478,8 @@ class Config(Model):
     def effective(self) -> dict[str, Any]:
         """Everything in force, defaults included, as plain data. Passwords are shown as asterisks."""
         whole: dict[str, Any] = self.model_dump(mode="json", exclude={"include", "codecs"}, exclude_none=True)
+        for listener in whole["listeners"].values():
+            for route in listener["routes"]:
+                if "reply" in route:
+                    route.pop("timeout", None)  # nobody is asked
         return whole

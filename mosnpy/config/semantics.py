@@ -110,7 +110,7 @@ def _targets(document: Document, draft: Draft, one: ListenerDraft, route: Route,
         if found is None:
             known = did_you_mean(target, draft.upstreams)
             there = f": there are {', '.join(list(draft.upstreams)[:8])}" if draft.upstreams else ": there are none"
-            if document.whole:
+            if document.whole or known:
                 document.fault((*path, *below), f"unknown upstream {target!r}{known or there}", key=in_key)
         elif found.protocol and one.protocol and found.protocol != one.protocol:
             message = f"upstream {target!r} speaks {found.protocol}, this listener {one.protocol}"

@@ -169,10 +169,14 @@ def _part(
         return model.model_validate(raw)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-    broken = set()
+    broken: set[int | str] = set()
+    names: set[tuple[int | str, ...]] = set()
     for each in errors:
         loc = each["loc"]
-        broken.add(loc[0] if loc else "")
+        if loc[-1:] == ("[key]",):
+            names.add(loc[:-1])
+        else:
+            broken.add(loc[0] if loc else "")
         if loc == ("protocol",) and each["type"] != "missing":
             continue  # said already, with the protocols there are
         if each["type"] == "missing" and (skip_missing or _misspelt(loc, errors)):
@@ -184,7 +188,10 @@ def _part(
         document.fault(where, sentence(each, model, siblings), key=is_about_key(each))
     if not isinstance(raw, dict) or "" in broken:
         return None
+    left = {key: value for key, value in raw.items() if key not in broken}
+    for field_name, name in names:  # entries of maps whose names alone are wrong
+        left[str(field_name)] = {key: value for key, value in left.get(str(field_name), {}).items() if key != name}
     try:
-        return model.model_validate({key: value for key, value in raw.items() if key not in broken})
+        return model.model_validate(left)
     except ValidationError:
         return None

@@ -1,0 +1,68 @@
+"""Large configurations: the cost of checking grows with their size, not with its square."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mosnpy.config import LocalRegistry, check_text, compile_plan, load_text
+
+
+def routes(count: int) -> str:
+    kinds = (
+        '      - {{name: r{i}, match: {{redis.key: "tenant-{i}:*", access: read}}, to: main, timeout: 250ms}}',
+        "      - {{match: {{key: [a{i}, b{i}], command: [GET, SET]}}, split: {{main: 95, canary: 5}}}}",
+        '      - {{when: \'redis.key.startsWith("w{i}:") && (access == "write" || db > 1)\', to: main}}',
+        '      - {{match: {{key: "~^x{i}-[0-9]+$"}}, to: canary, mirror: {{to: main, percent: 5}}}}',
+    )
+    rows = [kinds[i % 4].format(i=i) for i in range(count)]
+    body = "\n".join(rows)
+    return f"""version: 1
+listeners:
+  cache:
+    bind: 127.0.0.1:6380
+    protocol: redis
+    routes:
+{body}
+      - to: main
+upstreams:
+  main: {{protocol: redis, endpoints: [127.0.0.1:6379]}}
+  canary: {{protocol: redis, endpoints: [127.0.0.1:6381]}}
+"""
+
+
+def cpu(text: str) -> float:
+    start = time.process_time()
+    assert check_text(text) == []
+    return time.process_time() - start
+
+
+def test_a_thousand_routes_are_checked_in_well_under_a_second() -> None:
+    cpu(routes(10))  # imports, caches
+    assert cpu(routes(1000)) < 0.9
+
+
+def test_ten_times_the_routes_take_about_ten_times_as_long() -> None:
+    cpu(routes(10))
+    small, large = min(cpu(routes(500)) for _ in range(2)), cpu(routes(5000))
+    assert large < small * 25
+
+
+def test_ten_thousand_routes_compile() -> None:
+    plan = compile_plan(load_text(routes(10_000)), LocalRegistry(), 1)
+    assert 500_000 < len(plan) < 3_000_000
+
+
+def test_faults_in_every_route_are_all_found() -> None:
+    found = check_text(routes(400).replace("to: main,", "to: mian,"))
+    assert sum("unknown upstream 'mian'" in f.message for f in found) == 200
+
+
+@pytest.mark.parametrize("module", ["mosnpy.config", "mosnpy.errors", "mosnpy.config.report", "mosnpy.config.loader"])
+def test_workers_may_import_it_without_paying_for_pydantic(module: str) -> None:
+    code = f"import sys, {module}; print('pydantic' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
