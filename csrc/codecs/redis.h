@@ -4,7 +4,9 @@
  *   redis_up.c      replies: handshake of a lane, matching replies to requests, pushes
  *   redis_pin.c     what belongs to one client: transactions, blocking commands, subscriptions
  *   redis_session.c HELLO, AUTH, SELECT, RESET; redis_client.c CLIENT …
+ *   redis_pubsub.c  subscriptions and MONITOR: frames nobody asked for
  *   redis_shard.c   one request over several shards
+ *   redis_learn.c   commands only the server knows
  *
  * Lanes: an ordinary command travels on a shared connection of the lane that has the client's RESP version, database and
  * identity, so a client's SELECT or AUTH changes which lane it uses, never a connection somebody else uses. */
@@ -165,6 +167,9 @@ enum took redis_client_command(const struct redis_request *q);
 struct redis_identity *redis_identity_get(struct core *core, struct slice user, struct slice password);
 void redis_identity_put(struct core *core, struct redis_identity *identity);
 struct redis_identity *redis_identity_find(struct core *core, uint32_t id);
+
+/* redis_learn.c: asks the upstream about a command the table doesn't know. PASS: go on with what is known. */
+enum took redis_learn(const struct redis_request *q);
 
 /* redis_shard.c */
 enum took redis_sharded_request(const struct redis_request *q, struct upstream *u, const struct route *route);

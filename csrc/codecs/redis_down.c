@@ -232,7 +232,7 @@ static enum took take(const struct redis_request *q) {
         redis_reply_text(c, "-NOAUTH Authentication required.\r\n");
         return TOOK;
     }
-    enum took t = is_local(q, d) ? redis_local(q) : PASS;
+    enum took t = is_local(q, d) ? redis_local(q) : likely(q->cmd != NULL) ? PASS : redis_learn(q);
     if (likely(t == PASS)) t = route_request(q);
     if (likely(t == TOOK)) {
         c->listener->stat[LISTENER_requests_total]++;

@@ -61,16 +61,17 @@ struct resp_arg {
 
 enum resp_form { RESP_MULTIBULK, RESP_INLINE };
 
-/* One request while it arrives. All zero = fresh (resp_request_reset). 112 bytes, freely copyable. */
+/* One request while it arrives. All zero = fresh (resp_request_reset). 96 bytes, freely copyable. */
 struct resp_request {
     uint32_t pos;   /* offset up to which all is parsed. RESP_HEAD: where resp_request_rest() goes on */
-    uint32_t seen;  /* offset up to which the current line was searched for its end */
+    uint32_t seen;  /* private: offset up to which the current line was searched for its end; rest: arguments passed */
     uint32_t need;  /* bytes of the frame worth waiting for before the next call (always > the n of the last call) */
     uint32_t argc;  /* arguments announced; 0 = nothing to do (`*0`, `*-1`, an empty line), or an inline command */
     uint32_t known; /* arguments completely in the buffer; == argc once whole */
-    uint32_t digits; /* rest: characters of the length line so far */
-    uint64_t left;  /* rest: the length read so far, then bytes of the current bulk still to come */
-    uint8_t state, error, got; /* private; enum resp_error; the byte that stood where '$' was expected */
+    uint32_t left;  /* private: bytes of the current bulk (rest: still to come) */
+    uint8_t state;  /* private */
+    uint8_t error;  /* enum resp_error */
+    uint8_t got;    /* RESP_NOT_BULK: the byte that stood where '$' was expected */
     uint8_t form;   /* enum resp_form */
     bool large;     /* RESP_HEAD was returned */
     struct resp_arg arg[RESP_ARGS];
@@ -120,6 +121,7 @@ struct resp_scan {
     uint8_t state, error; /* private; enum resp_error */
     uint8_t type;         /* first byte of the reply; of the reply proper once attributes ('|') before it have passed. 0 before any byte */
     bool done;            /* the last call ended exactly at the reply's end */
+    bool open;            /* bytes of a reply that has not ended have passed */
     uint8_t head;         /* private: type byte of the value being read */
     uint8_t sign;         /* private: a '-' was read in a length */
     uint16_t depth;       /* private: open aggregates */
