@@ -6,7 +6,7 @@ fails that test. Tests that break things start their own.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,11 +41,15 @@ def require_redis() -> None:
 
 def require_proxy() -> None:
     try:
-        found = importlib.util.find_spec("mosnpy.core._core") is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
-        pytest.skip("mosnpy.core is not built (pip install -e .)")
+        importlib.import_module("mosnpy.core")
+    except ImportError as error:
+        pytest.skip(f"mosnpy.core can't be imported (make build): {error}")
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """Skips what needs the proxy where it is not built."""
+    require_proxy()
 
 
 @pytest.fixture(scope="session")

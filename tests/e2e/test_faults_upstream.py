@@ -54,9 +54,8 @@ def fake() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture(scope="module")
-def shared(fake: FakeUpstream, short_tmp: Any) -> Iterator[Address]:
+def shared(built: None, fake: FakeUpstream, short_tmp: Any) -> Iterator[Address]:
     """One proxy before it, with a route timeout of half a second."""
-    pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built")
     proxies: list[ProxyProcess] = []
 
     def start(config: dict[str, Any]) -> ProxyProcess:

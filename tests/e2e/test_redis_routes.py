@@ -79,8 +79,7 @@ ROUTES: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def routed(short_tmp: Path, redis_servers: Any) -> Iterator[Routed]:
-    pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built")
+def routed(built: None, short_tmp: Path, redis_servers: Any) -> Iterator[Routed]:
     servers = {name: redis_servers(f"routed-{name}") for name in NAMES}
     ports = {name: free_port() for name in ROUTES}
     with FakeUpstream(stall) as silent:
@@ -269,8 +268,7 @@ def test_routes_count_in_the_statistics(routed: Routed) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(short_tmp: Path, redis_servers: Any) -> Iterator[Front]:
-    pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built")
+def guarded(built: None, short_tmp: Path, redis_servers: Any) -> Iterator[Front]:
     server = redis_servers("guarded")
     server.command("ACL", "SETUSER", "proxy", "on", ">inner", "~*", "&*", "+@all")
     server.command("ACL", "SETUSER", "default", "off")

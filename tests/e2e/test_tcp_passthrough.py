@@ -48,8 +48,7 @@ def servers() -> Iterator[dict[str, TcpServer]]:
 
 
 @pytest.fixture(scope="module")
-def proxied_line(servers: dict[str, TcpServer], short_tmp: Path) -> Iterator[Line]:
-    pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built")
+def proxied_line(built: None, servers: dict[str, TcpServer], short_tmp: Path) -> Iterator[Line]:
     ports = {name: free_port() for name in servers}
     config = {
         "listeners": {name: {"bind": f"127.0.0.1:{ports[name]}", "protocol": "tcp", "to": name} for name in servers},
