@@ -31,7 +31,9 @@ struct eligible {
     int skip;
 };
 
-static inline bool may(const struct eligible *el, uint32_t i) { return (int)i != el->skip && (el->panic || el->e[i].usable); }
+static inline bool may(const struct eligible *el, uint32_t i) {
+    return (int)i != el->skip && (el->panic || el->e[i].usable);
+}
 
 /* ---- round robin ---- */
 
@@ -172,7 +174,8 @@ static int pick_slow(struct balancer *lb, uint64_t hash, int skip, int first) {
         if (!lb->opt.rehash) return panic || lb->e[first].usable ? first : -1;
     if (others == 0) return skipping && (panic || lb->e[skip].usable) ? skip : -1; /* better the same again than none */
     struct eligible el = {lb->e, panic, skip};
-    if (lb->opt.policy == LB_ROUND_ROBIN && first >= 0 && may(&el, (uint32_t)first)) return first; /* its turn, in a panic */
+    if (lb->opt.policy == LB_ROUND_ROBIN && first >= 0 && may(&el, (uint32_t)first))
+        return first; /* its turn, in a panic */
     return (int)choose_among(lb, &el, hash);
 }
 

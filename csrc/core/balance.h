@@ -6,18 +6,18 @@
 
 enum lb_policy { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAGLEV };
 
-struct lb_endpoint {      /* one per endpoint, in the plan's order; the array is owned by the upstream */
-    struct slice name;    /* host:port, places it on the ring */
-    uint32_t weight;      /* >= 1 */
-    uint32_t inflight;    /* requests on it now: kept by the pool, read by least_request */
-    bool usable;          /* healthy and not ejected: kept by the caller before lb_pick */
+struct lb_endpoint {   /* one per endpoint, in the plan's order; the array is owned by the upstream */
+    struct slice name; /* host:port, places it on the ring */
+    uint32_t weight;   /* >= 1 */
+    uint32_t inflight; /* requests on it now: kept by the pool, read by least_request */
+    bool usable;       /* healthy and not ejected: kept by the caller before lb_pick */
 };
 
 struct lb_options {
     enum lb_policy policy;
     uint32_t panic_percent; /* with fewer usable than this share, all are taken as usable; 0 = never (Envoy: 50) */
-    uint32_t table_size;    /* maglev: rounded up to a prime; ring: points at least. 0: by the endpoints. At most 8 Mi */
-    bool rehash;            /* hash policies: an unusable owner's keys move on (true) or fail (false: data stores) */
+    uint32_t table_size; /* maglev: rounded up to a prime; ring: points at least. 0: by the endpoints. At most 8 Mi */
+    bool rehash;         /* hash policies: an unusable owner's keys move on (true) or fail (false: data stores) */
 };
 
 struct balancer;

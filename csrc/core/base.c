@@ -48,11 +48,8 @@ uint64_t hash_bytes(const void *data, size_t n) {
     uint64_t h = K0 ^ (n * K1), a = 0, b = 0;
     size_t left = n;
     for (; left > 16; left -= 16, p += 16) h = fold(load64(p) ^ K1, load64(p + 8) ^ h);
-    if (left >= 8)
-        a = load64(p), b = load64(p + left - 8);
-    else if (left >= 4)
-        a = load32(p), b = load32(p + left - 4);
-    else if (left)
-        a = (uint64_t)p[0] << 16 | (uint64_t)p[left / 2] << 8 | p[left - 1];
+    if (left >= 8) a = load64(p), b = load64(p + left - 8);
+    else if (left >= 4) a = load32(p), b = load32(p + left - 4);
+    else if (left) a = (uint64_t)p[0] << 16 | (uint64_t)p[left / 2] << 8 | p[left - 1];
     return hash_mix(fold(a ^ K2, b ^ h ^ K1)); /* the fold alone leaves the low bits of short keys uneven */
 }

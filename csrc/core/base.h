@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define likely(x)   __builtin_expect(!!(x), 1)
+#define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define countof(a) (sizeof(a) / sizeof((a)[0]))
@@ -37,21 +37,21 @@ static inline bool slice_eq(struct slice a, struct slice b) {
 }
 
 /* Why the proxy itself answers. The order is the order of the statistics slots (stats.h) and of mosnpy.errors.Failure. */
-#define FAILURES(X)                                                      \
-    X(NONE, "--", "no failure")                                          \
-    X(NO_ROUTE, "NR", "no route matches")                                \
-    X(NO_ENDPOINT, "UH", "no usable endpoint")                           \
-    X(CONNECT, "UF", "upstream connection failed")                       \
-    X(TIMEOUT, "UT", "upstream request timeout")                         \
-    X(OVERFLOW, "UO", "too many pending requests or connections")        \
-    X(RATE_LIMITED, "RL", "rate limit exceeded")                         \
-    X(DENIED, "DE", "request denied by policy")                          \
+#define FAILURES(X)                                                       \
+    X(NONE, "--", "no failure")                                           \
+    X(NO_ROUTE, "NR", "no route matches")                                 \
+    X(NO_ENDPOINT, "UH", "no usable endpoint")                            \
+    X(CONNECT, "UF", "upstream connection failed")                        \
+    X(TIMEOUT, "UT", "upstream request timeout")                          \
+    X(OVERFLOW, "UO", "too many pending requests or connections")         \
+    X(RATE_LIMITED, "RL", "rate limit exceeded")                          \
+    X(DENIED, "DE", "request denied by policy")                           \
     X(UPSTREAM_RESET, "UC", "upstream connection closed before replying") \
-    X(BAD_REQUEST, "BR", "protocol error in the request")                \
-    X(BAD_REPLY, "BU", "protocol error in the reply")                    \
-    X(DRAINING, "DR", "the proxy is shutting down")                      \
-    X(CLIENT_GONE, "DC", "the client closed the connection")             \
-    X(SLOW_CLIENT, "SC", "the client does not read its replies")         \
+    X(BAD_REQUEST, "BR", "protocol error in the request")                 \
+    X(BAD_REPLY, "BU", "protocol error in the reply")                     \
+    X(DRAINING, "DR", "the proxy is shutting down")                       \
+    X(CLIENT_GONE, "DC", "the client closed the connection")              \
+    X(SLOW_CLIENT, "SC", "the client does not read its replies")          \
     X(INTERNAL, "IN", "internal error")
 enum failure {
 #define X(name, flag, text) FAIL_##name,

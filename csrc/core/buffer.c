@@ -42,10 +42,8 @@ void queue_init(struct queue *q) { memset(q, 0, sizeof *q); }
 
 static void link_chunk(struct queue *q, struct chunk *c) {
     c->next = NULL;
-    if (q->tail)
-        q->tail->next = c;
-    else
-        q->head = c;
+    if (q->tail) q->tail->next = c;
+    else q->head = c;
     q->tail = c;
 }
 
@@ -121,10 +119,8 @@ void queue_splice(struct chunk_pool *pool, struct queue *dst, struct queue *src)
         return;
     }
     if (!src->head) return;
-    if (dst->tail)
-        dst->tail->next = src->head;
-    else
-        dst->head = src->head;
+    if (dst->tail) dst->tail->next = src->head;
+    else dst->head = src->head;
     dst->tail = src->tail, dst->bytes += src->bytes;
     src->base += src->bytes, src->bytes = 0, src->head = src->tail = NULL;
 }

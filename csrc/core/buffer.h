@@ -43,7 +43,8 @@ void queue_init(struct queue *q);
 int queue_append_slow(struct chunk_pool *pool, struct queue *q, const void *p, size_t n);
 static inline int queue_append(struct chunk_pool *pool, struct queue *q, const void *p, size_t n) {
     struct chunk *c = q->tail;
-    if (unlikely(!c || n - 1 >= c->cap - c->end)) return queue_append_slow(pool, q, p, n); /* n == 0 wraps: slow as well */
+    if (unlikely(!c || n - 1 >= c->cap - c->end))
+        return queue_append_slow(pool, q, p, n); /* n == 0 wraps: slow as well */
     memcpy(c->data + c->end, p, n);
     c->end += (uint32_t)n, q->bytes += n;
     return 0;

@@ -32,10 +32,8 @@ static bool read_float(struct mpack *v, const uint8_t *p, unsigned n) {
     uint32_t narrow = (uint32_t)bits;
     float f;
     v->type = MP_DOUBLE;
-    if (n == 4)
-        memcpy(&f, &narrow, 4), v->d = (double)f;
-    else
-        memcpy(&v->d, &bits, 8);
+    if (n == 4) memcpy(&f, &narrow, 4), v->d = (double)f;
+    else memcpy(&v->d, &bits, 8);
     return true;
 }
 
@@ -49,7 +47,8 @@ static bool scalar_head(struct mpack *v, uint8_t head, const uint8_t *p) {
 
 /* Bytes behind the head byte that belong to the head; -1: extension types and 0xc1, which no plan has. */
 static int head_extra(uint8_t h) {
-    static const int8_t extra[32] = {0, -1, 0, 0, 1, 2, 4, -1, -1, -1, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, -1, -1, -1, -1, -1, 1, 2, 4, 2, 4, 2, 4};
+    static const int8_t extra[32] = {0, -1, 0, 0, 1,  2,  4,  -1, -1, -1, 4, 8, 1, 2, 4, 8,
+                                     1, 2,  4, 8, -1, -1, -1, -1, -1, 1,  2, 4, 2, 4, 2, 4};
     return h >= 0xc0 && h <= 0xdf ? extra[h - 0xc0] : 0;
 }
 
@@ -62,26 +61,16 @@ static bool read_head(const uint8_t *p, const uint8_t *end, struct mpack *v, con
     const uint8_t *body = p + extra;
     v->end = end, v->p = body;
     bool ok = true;
-    if (h < 0x80)
-        v->type = MP_UINT, v->u = h;
-    else if (h < 0x90)
-        ok = sized(v, MP_MAP, body, h & 15u);
-    else if (h < 0xa0)
-        ok = sized(v, MP_ARRAY, body, h & 15u);
-    else if (h < 0xc0)
-        ok = sized(v, MP_STR, body, h & 31u);
-    else if (h >= 0xe0)
-        v->type = MP_INT, v->i = (int8_t)h;
-    else if (h >= 0xc4 && h <= 0xc6)
-        ok = sized(v, MP_BIN, body, big_endian(p, (unsigned)extra));
-    else if (h >= 0xd9 && h <= 0xdb)
-        ok = sized(v, MP_STR, body, big_endian(p, (unsigned)extra));
-    else if (h == 0xdc || h == 0xdd)
-        ok = sized(v, MP_ARRAY, body, big_endian(p, (unsigned)extra));
-    else if (h == 0xde || h == 0xdf)
-        ok = sized(v, MP_MAP, body, big_endian(p, (unsigned)extra));
-    else
-        ok = scalar_head(v, h, p);
+    if (h < 0x80) v->type = MP_UINT, v->u = h;
+    else if (h < 0x90) ok = sized(v, MP_MAP, body, h & 15u);
+    else if (h < 0xa0) ok = sized(v, MP_ARRAY, body, h & 15u);
+    else if (h < 0xc0) ok = sized(v, MP_STR, body, h & 31u);
+    else if (h >= 0xe0) v->type = MP_INT, v->i = (int8_t)h;
+    else if (h >= 0xc4 && h <= 0xc6) ok = sized(v, MP_BIN, body, big_endian(p, (unsigned)extra));
+    else if (h >= 0xd9 && h <= 0xdb) ok = sized(v, MP_STR, body, big_endian(p, (unsigned)extra));
+    else if (h == 0xdc || h == 0xdd) ok = sized(v, MP_ARRAY, body, big_endian(p, (unsigned)extra));
+    else if (h == 0xde || h == 0xdf) ok = sized(v, MP_MAP, body, big_endian(p, (unsigned)extra));
+    else ok = scalar_head(v, h, p);
     *next = v->type == MP_STR || v->type == MP_BIN ? body + (ok ? v->s.n : 0) : body;
     return ok;
 }
@@ -164,4 +153,6 @@ double mpack_double(struct mpack v, double dflt) {
 
 bool mpack_bool(struct mpack v, bool dflt) { return v.type == MP_BOOL ? v.b : dflt; }
 
-struct slice mpack_slice(struct mpack v) { return v.type == MP_STR || v.type == MP_BIN ? v.s : (struct slice){NULL, 0}; }
+struct slice mpack_slice(struct mpack v) {
+    return v.type == MP_STR || v.type == MP_BIN ? v.s : (struct slice){NULL, 0};
+}

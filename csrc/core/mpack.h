@@ -28,7 +28,10 @@ struct mpack mpack_get(struct mpack v, const char *key);
 /* i-th element of an array; MP_NONE when out of range. Linear: iterate with mpack_each for long arrays. */
 struct mpack mpack_at(struct mpack v, uint32_t i);
 /* Iteration: `it` starts as the array or map value itself; each call yields the next element (arrays) or key and value. */
-struct mpack_iter { const uint8_t *p, *end; uint32_t left; };
+struct mpack_iter {
+    const uint8_t *p, *end;
+    uint32_t left;
+};
 struct mpack_iter mpack_iter(struct mpack v);
 bool mpack_next(struct mpack_iter *it, struct mpack *value);
 bool mpack_next_pair(struct mpack_iter *it, struct slice *key, struct mpack *value);

@@ -7,59 +7,61 @@
 #include "base.h"
 
 /* name, kind (C counter, G gauge), help */
-#define WORKER_STATS(X)                                                                      \
-    X(polls, C, "turns of the event loop")                                                   \
-    X(events, C, "epoll events handled")                                                     \
-    X(recv_calls, C, "recv system calls")                                                    \
-    X(send_calls, C, "send system calls")                                                    \
-    X(connections, G, "open sockets, both sides")                                            \
-    X(streams, G, "requests in flight")                                                      \
-    X(buffer_chunks, G, "buffer chunks in use")                                              \
-    X(plan_generation, G, "generation of the plan in force")                                 \
-    X(accept_errors, C, "accept() failures: out of file descriptors or memory")              \
+#define WORKER_STATS(X)                                                         \
+    X(polls, C, "turns of the event loop")                                      \
+    X(events, C, "epoll events handled")                                        \
+    X(recv_calls, C, "recv system calls")                                       \
+    X(send_calls, C, "send system calls")                                       \
+    X(connections, G, "open sockets, both sides")                               \
+    X(streams, G, "requests in flight")                                         \
+    X(buffer_chunks, G, "buffer chunks in use")                                 \
+    X(plan_generation, G, "generation of the plan in force")                    \
+    X(accept_errors, C, "accept() failures: out of file descriptors or memory") \
     X(busy_us, C, "time spent working, without waiting, in microseconds")
-#define LISTENER_STATS(X)                                                                    \
-    X(connections_total, C, "connections accepted")                                          \
-    X(connections_active, G, "connections open")                                             \
-    X(connections_refused, C, "connections closed at once: over max_connections")            \
-    X(bytes_received, C, "bytes from clients")                                               \
-    X(bytes_sent, C, "bytes to clients")                                                     \
-    X(requests_total, C, "requests decoded")                                                 \
-    X(requests_active, G, "requests without a reply yet")                                    \
-    X(local_replies, C, "requests answered by the proxy's own protocol logic")               \
-    X(protocol_errors, C, "connections closed for broken bytes")                             \
-    X(idle_timeouts, C, "connections closed for idleness or slowness")                       \
+#define LISTENER_STATS(X)                                                         \
+    X(connections_total, C, "connections accepted")                               \
+    X(connections_active, G, "connections open")                                  \
+    X(connections_refused, C, "connections closed at once: over max_connections") \
+    X(bytes_received, C, "bytes from clients")                                    \
+    X(bytes_sent, C, "bytes to clients")                                          \
+    X(requests_total, C, "requests decoded")                                      \
+    X(requests_active, G, "requests without a reply yet")                         \
+    X(local_replies, C, "requests answered by the proxy's own protocol logic")    \
+    X(protocol_errors, C, "connections closed for broken bytes")                  \
+    X(idle_timeouts, C, "connections closed for idleness or slowness")            \
     X(slow_clients, C, "connections closed because replies were not read")
-#define UPSTREAM_STATS(X)                                                                    \
-    X(requests_total, C, "requests sent")                                                    \
-    X(responses_ok, C, "replies that are no error")                                          \
-    X(responses_client_error, C, "error replies that blame the request")                     \
-    X(responses_server_error, C, "error replies that blame the server")                      \
-    X(retries_total, C, "requests sent again because they never left")                       \
-    X(timeouts_total, C, "requests that ran into their timeout")                             \
-    X(connections_total, C, "connections opened")                                            \
-    X(mirrored_total, C, "requests copied to this upstream as a mirror")                     \
-    X(bytes_sent, C, "bytes to endpoints")                                                   \
+#define UPSTREAM_STATS(X)                                                \
+    X(requests_total, C, "requests sent")                                \
+    X(responses_ok, C, "replies that are no error")                      \
+    X(responses_client_error, C, "error replies that blame the request") \
+    X(responses_server_error, C, "error replies that blame the server")  \
+    X(retries_total, C, "requests sent again because they never left")   \
+    X(timeouts_total, C, "requests that ran into their timeout")         \
+    X(connections_total, C, "connections opened")                        \
+    X(mirrored_total, C, "requests copied to this upstream as a mirror") \
+    X(bytes_sent, C, "bytes to endpoints")                               \
     X(bytes_received, C, "bytes from endpoints")
-#define ENDPOINT_STATS(X)                                                                    \
-    X(requests_total, C, "requests sent")                                                    \
-    X(requests_active, G, "requests without a reply yet")                                    \
-    X(connections_active, G, "connections open")                                             \
-    X(connect_failures, C, "connection attempts that failed")                                \
-    X(resets, C, "connections that ended with requests open")                                \
-    X(timeouts_total, C, "requests that ran into their timeout")                             \
-    X(ejections_total, C, "times taken out of balancing for failures")                       \
+#define ENDPOINT_STATS(X)                                              \
+    X(requests_total, C, "requests sent")                              \
+    X(requests_active, G, "requests without a reply yet")              \
+    X(connections_active, G, "connections open")                       \
+    X(connect_failures, C, "connection attempts that failed")          \
+    X(resets, C, "connections that ended with requests open")          \
+    X(timeouts_total, C, "requests that ran into their timeout")       \
+    X(ejections_total, C, "times taken out of balancing for failures") \
     X(ejected, G, "1 while taken out")
-#define ROUTE_STATS(X)                                                                       \
-    X(requests_total, C, "requests taken by this route")                                     \
+#define ROUTE_STATS(X)                                   \
+    X(requests_total, C, "requests taken by this route") \
     X(failures_total, C, "requests answered by the proxy with an error")
-#define OPERATION_STATS(X)                                                                   \
-    X(requests_total, C, "requests")                                                         \
+#define OPERATION_STATS(X)           \
+    X(requests_total, C, "requests") \
     X(errors_total, C, "error replies")
 
 /* Latency histogram of an upstream: counts of replies by duration, plus the sum. Upper bounds in microseconds. */
-#define LATENCY_BOUNDS(X) \
-    X(100) X(250) X(500) X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000) X(2500000) X(5000000) X(10000000)
+#define LATENCY_BOUNDS(X)                                                                                     \
+    X(100)                                                                                                    \
+    X(250) X(500) X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000) \
+        X(2500000) X(5000000) X(10000000)
 enum {
 #define X(b) +1
     LATENCY_BUCKETS = 0 LATENCY_BOUNDS(X) + 1, /* the last one is +Inf */
@@ -71,10 +73,18 @@ enum {
 enum { WORKER_STATS(X) WORKER_STAT_COUNT };
 #undef X
 #define X(name, kind, help) LISTENER_##name,
-enum { LISTENER_STATS(X) LISTENER_STAT_COUNT, LISTENER_FAILURES = LISTENER_STAT_COUNT, LISTENER_SLOTS = LISTENER_FAILURES + FAILURE_COUNT };
+enum {
+    LISTENER_STATS(X) LISTENER_STAT_COUNT,
+    LISTENER_FAILURES = LISTENER_STAT_COUNT,
+    LISTENER_SLOTS = LISTENER_FAILURES + FAILURE_COUNT
+};
 #undef X
 #define X(name, kind, help) UPSTREAM_##name,
-enum { UPSTREAM_STATS(X) UPSTREAM_STAT_COUNT, UPSTREAM_LATENCY = UPSTREAM_STAT_COUNT, UPSTREAM_SLOTS = UPSTREAM_LATENCY + LATENCY_SLOTS };
+enum {
+    UPSTREAM_STATS(X) UPSTREAM_STAT_COUNT,
+    UPSTREAM_LATENCY = UPSTREAM_STAT_COUNT,
+    UPSTREAM_SLOTS = UPSTREAM_LATENCY + LATENCY_SLOTS
+};
 #undef X
 #define X(name, kind, help) ENDPOINT_##name,
 enum { ENDPOINT_STATS(X) ENDPOINT_SLOTS };

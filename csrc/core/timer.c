@@ -12,7 +12,9 @@ void timer_wheel_init(struct timer_wheel *w, uint64_t now_ms) {
     w->now_ms = w->until_ms = now_ms;
 }
 
-static unsigned slot_of(uint64_t when_ms, int level) { return (unsigned)(when_ms >> (level * SLOT_BITS)) & (SLOTS - 1); }
+static unsigned slot_of(uint64_t when_ms, int level) {
+    return (unsigned)(when_ms >> (level * SLOT_BITS)) & (SLOTS - 1);
+}
 
 static void place(struct timer_wheel *w, struct timer *t) {
     uint64_t when = t->when_ms;
@@ -87,7 +89,7 @@ static uint64_t next_stop(const struct timer_wheel *w, uint64_t limit) {
         unsigned at = slot_of(w->now_ms, level), slot = at + 1 < SLOTS ? next_used(w, level, at + 1) : SLOTS;
         int shift = level * SLOT_BITS;
         uint64_t turn = (w->now_ms >> (shift + SLOT_BITS)) << (shift + SLOT_BITS);
-        uint64_t stop = turn + ((uint64_t)slot << shift); /* slot == SLOTS: the begin of the next turn */
+        uint64_t stop = turn + ((uint64_t)slot << shift);               /* slot == SLOTS: the begin of the next turn */
         if (slot == SLOTS && next_used(w, level, 0) == SLOTS) continue; /* nothing on this level at all */
         if (stop < best) best = stop;
     }
