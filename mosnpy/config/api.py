@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mosnpy.config import loader
-from mosnpy.config.attributes import BUILT_IN
+from mosnpy.config import installed, loader
 from mosnpy.config.report import Fault, ordered
 from mosnpy.config.scalars import resolve
 from mosnpy.config.semantics import examine, examine_names
@@ -38,7 +37,7 @@ def load(
 ) -> Config:
     """The configuration in these files and folders. Raises ConfigErrors with all its faults, warnings included.
 
-    attributes: names rules may use, by protocol (the built-in codecs' by default). env: for `${VAR}`, os.environ by default.
+    attributes: names rules may use, by protocol (those of the installed codecs by default). env: for `${VAR}`, os.environ by default.
     """
     with _uncollected():
         return _loaded(loader.load_documents(_listed(paths), env), attributes)
@@ -106,7 +105,7 @@ def _listed(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 
 def _loaded(document: loader.Document, attributes: Attributes | None) -> Config:
     draft = validate(document)
-    examine(document, draft, attributes or BUILT_IN)
+    examine(document, draft, attributes or installed.attributes())
     faults = ordered(document.faults)
     if draft.config is None or any(f.severity == "error" for f in faults):
         raise ConfigErrors(faults or [Fault("there is no configuration")])
@@ -115,7 +114,7 @@ def _loaded(document: loader.Document, attributes: Attributes | None) -> Config:
 
 def _checked(document: loader.Document, attributes: Attributes | None, resolve_names: bool) -> list[Fault]:
     draft = validate(document)
-    examine(document, draft, attributes or BUILT_IN)
+    examine(document, draft, attributes or installed.attributes())
     if resolve_names:
         examine_names(document, draft, PATIENCE)
     return ordered(document.faults)

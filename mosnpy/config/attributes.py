@@ -1,7 +1,7 @@
 """The names rules may use: attributes by protocol, with their types.
 
-The table here is what the built-in codecs answer; callers that know the installed codecs pass their own (`check`, `load`
-take `attributes=`). The C core has the last word: it refuses a plan with a name it doesn't know.
+The common ones stand here, each codec tells its own (installed.py). The C core has the last word: it refuses a plan with a
+name it doesn't know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mosnpy.config.report import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["BUILT_IN", "COMMON", "AttributeInfo", "Attributes", "Scope", "UnknownAttributeError", "from_core"]
+__all__ = ["COMMON", "AttributeInfo", "Attributes", "Scope", "UnknownAttributeError"]
 
 Type = Literal["str", "int", "bool", "strs"]
 
@@ -59,23 +59,6 @@ COMMON: Mapping[str, AttributeInfo] = _named(
     ]
 )
 """Those of every protocol."""
-
-BUILT_IN: Mapping[str, Mapping[str, AttributeInfo]] = {
-    "common": COMMON,
-    "tcp": {},
-    "redis": _named(
-        [
-            AttributeInfo("redis.command", "str", "command name in upper case", upper=True),
-            AttributeInfo("redis.subcommand", "str", "second word of container commands in upper case", upper=True),
-            AttributeInfo("redis.key", "str", "first key of the command"),
-            AttributeInfo("redis.keys", "strs", "every key of the command"),
-            AttributeInfo("redis.db", "int", "database the client has selected"),
-            AttributeInfo("redis.user", "str", "ACL user the client has authenticated as"),
-            AttributeInfo("redis.argc", "int", "number of arguments, the command's name included"),
-        ]
-    ),
-}
-"""Attributes of the codecs that come with mosnpy."""
 
 UPPER_OPERATIONS = frozenset({"redis"})
 """Protocols whose `operation` is upper case."""
@@ -125,21 +108,3 @@ class Scope:
             return f"{name!r} is an attribute of {prefix}, this listener speaks {self.protocol}"
         known = ", ".join([*self.attributes.get(self.protocol, {}), *self.attributes.get("common", COMMON)])
         return f"{self.protocol} has no attribute {name!r}{did_you_mean(name, self.names()) or ': there are ' + known}"
-
-
-def from_core(codecs: Mapping[str, Iterable[tuple[str, str, str]]]) -> dict[str, dict[str, AttributeInfo]]:
-    """Attributes as the C core lists them (`mosnpy.core.codecs()`), with what the tables here know beyond that."""
-    found: dict[str, dict[str, AttributeInfo]] = {}
-    for protocol, rows in codecs.items():
-        known = BUILT_IN.get(protocol, {})
-        found[protocol] = {
-            name: known[name] if name in known and known[name].type == type_ else AttributeInfo(name, _type(type_), doc)
-            for name, type_, doc in rows
-        }
-    found.setdefault("common", dict(COMMON))
-    return found
-
-
-def _type(name: str) -> Type:
-    types: dict[str, Type] = {"str": "str", "int": "int", "bool": "bool", "strs": "strs"}
-    return types[name]

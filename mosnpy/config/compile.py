@@ -7,13 +7,13 @@ slots, health slots and listener ids come from the registry, which keeps them by
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
 
-from mosnpy.config.attributes import BUILT_IN, Scope
+from mosnpy.config import installed
+from mosnpy.config.attributes import Scope
 from mosnpy.config.expression import parse_expression
 from mosnpy.config.models import HASH_POLICIES
 from mosnpy.config.predicate import TRUE, both, parse_match
@@ -103,7 +103,7 @@ def compile_config(
 
     Raises ConfigErrors when a name can't be resolved. A config that did not come from load() may raise ValueError.
     """
-    return _Compiler(config, registry, generation, attributes or BUILT_IN).run()
+    return _Compiler(config, registry, generation, attributes or installed.attributes()).run()
 
 
 def route_predicate(route: Route, scope: Scope) -> Predicate:
@@ -326,23 +326,12 @@ class _Compiler:
     # -- codecs ----------------------------------------------------------------------------------------------------
 
     def sections(self) -> dict[str, Any]:
-        """Data of the codecs in use: a codec with a command table names it and counts by its commands."""
+        """The parts of the codecs in use; each operation a codec names is counted in a block of its own."""
         sections: dict[str, Any] = {}
         for protocol in dict.fromkeys(part.protocol for part in self.config.listeners.values()):
-            commands = _commands(protocol)
-            if commands:
-                operations = {row[0]: self.registry.block("operation", f"{protocol}.{row[0]}") for row in commands}
-                sections[protocol] = {"commands": commands, "operations": operations}
+            names = sorted(installed.operations(protocol))
+            blocks = {name: self.registry.block("operation", f"{protocol}.{name}") for name in names}
+            section = installed.plan_section(protocol, blocks)
+            if section is not None:
+                sections[protocol] = section
         return sections
-
-
-def _commands(protocol: str) -> list[Any]:
-    """The command table of a codec's folder, [] for a codec without one."""
-    name = f"mosnpy.codecs.{protocol}.commands"
-    try:
-        table = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and name.startswith(error.name):
-            return []
-        raise
-    return list(table.COMMANDS)

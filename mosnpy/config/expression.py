@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEEPEST", "ExpressionError", "parse_expression"]
 
-DEEPEST = 30
-"""Levels of parentheses and negations: the plan's reader refuses documents nested deeper than 64."""
+DEEPEST = 28
+"""Levels of parentheses and negations, and of predicates within predicates: csrc/route takes 32, `match` may add some."""
 
 _METHODS = {"startsWith": "prefix", "endsWith": "suffix", "contains": "contains", "matches": "regex"}
 _COMPARISONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
@@ -75,7 +75,14 @@ def parse_expression(source: str, scope: Scope) -> Predicate:
     parser = _Parser(_tokens(source), scope)
     predicate = parser.expression(0)
     parser.expect_end()
+    if _depth(predicate) > DEEPEST:
+        raise ExpressionError(f"nested deeper than {DEEPEST} levels", 0)
     return predicate
+
+
+def _depth(predicate: Predicate) -> int:
+    inner = predicate[1:] if predicate[0] in ("and", "or", "not") else ()
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _tokens(source: str) -> list[_Token]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from mosnpy.config.attributes import BUILT_IN, Scope
+from mosnpy.config import installed
+from mosnpy.config.attributes import Scope
 from mosnpy.config.models import Config
 from mosnpy.config.protocols import PROTOCOLS
 
@@ -25,8 +26,8 @@ _DEFS = "#/$defs/"
 
 
 def schema(attributes: Attributes | None = None) -> dict[str, Any]:
-    """The whole schema, as plain data. attributes: names rules may use, by protocol (the built-in codecs' by default)."""
-    known = attributes or BUILT_IN
+    """The whole schema, as plain data. attributes: names rules may use, by protocol (those of the installed codecs by default)."""
+    known = attributes or installed.attributes()
     models: list[Any] = [(Config, "validation")]
     models += [
         (part, "validation") for p in PROTOCOLS.values() for part in (p.listener, p.upstream, p.listener.route_model)

@@ -162,7 +162,9 @@ class Route(Model):
     """Name in statistics and logs; without one it is the listener's name and the route's number."""
     to: Name | None = None
     """Upstream that gets the messages."""
-    split: Annotated[dict[Name, Annotated[int, Field(ge=0, le=1_000_000)]], Field(min_length=1)] | None = None
+    split: (
+        Annotated[dict[Name, Annotated[int, Field(ge=0, le=1_000_000)]], Field(min_length=1, max_length=64)] | None
+    ) = None
     """Upstreams and their weights, such as {main: 95, canary: 5}; the shares are exact."""
     sticky: Text | None = None
     """With split: an attribute; messages with the same value of it go to the same upstream."""

@@ -51,6 +51,7 @@ TRUE: Predicate = ("true",)
 
 _COMPARISON = re.compile(r"(>=|<=|>|<)\s*(.*)", re.DOTALL)
 _OPERATIONS = {">=": "ge", "<=": "le", ">": "gt", "<": "lt"}
+_LONGEST = 16_384  # characters; csrc/route takes 64 KiB
 _INT = re.compile(r"[-+]?[0-9]{1,19}")
 
 
@@ -160,6 +161,8 @@ def _plain_value(value: object, info: AttributeInfo, scope: Scope) -> Predicate:
         return ("eq", info.name, wanted)
     if not isinstance(value, str):
         raise ValueError(f'{info.name} is text: write "{shown(value)}" in quotes')
+    if len(value) > _LONGEST:
+        raise ValueError(f"a text to compare with has at most {_LONGEST} characters, this one {len(value)}")
     if value.startswith("~"):
         check_regex(value[1:])
         return ("regex", info.name, value[1:])

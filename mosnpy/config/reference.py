@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
+from mosnpy.config import installed
 from mosnpy.config.address import Address
-from mosnpy.config.attributes import BUILT_IN, COMMON
+from mosnpy.config.attributes import COMMON
 from mosnpy.config.models import Admin, CodecSource, Config, Listener, RequestRoute, Route, Upstream
 from mosnpy.config.protocols import PROTOCOLS
 from mosnpy.config.units import Duration, Percent, Rate, Size
@@ -132,7 +133,7 @@ def reference() -> str:
 def _attributes() -> Iterator[str]:
     yield "### Attributes\n"
     yield "| attribute | type | what it is |\n|---|---|---|"
-    rows = [COMMON, *(attributes for name, attributes in BUILT_IN.items() if name != "common")]
+    rows = [COMMON, *(attributes for name, attributes in installed.attributes().items() if name != "common")]
     types_ = {"str": "text", "int": "number", "bool": "true, false", "strs": "texts"}
     for info in (info for each in rows for info in each.values()):
         values = f": {', '.join(info.values)}" if info.values else ""

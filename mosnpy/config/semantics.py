@@ -6,10 +6,9 @@ ports taken twice. Faults are added to the document, with their places.
 
 from __future__ import annotations
 
-import functools
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from mosnpy.config import installed
 from mosnpy.config.attributes import Scope
 from mosnpy.config.expression import ExpressionError, parse_expression
 from mosnpy.config.models import HASH_POLICIES
@@ -145,7 +144,7 @@ def _rules(document: Document, route: Route, path: Path, scope: Scope) -> Predic
 
 def _commands(document: Document, predicate: Predicate, path: Path, scope: Scope) -> None:
     """Doubts about commands nobody knows: modules bring their own, so only near misses are named."""
-    known = command_names(scope.protocol)
+    known = installed.operations(scope.protocol)
     for name, value in _equalities(predicate) if known else ():
         if name in (f"{scope.protocol}.command", "operation") and value not in known:
             hint = did_you_mean(value, known)
@@ -170,16 +169,6 @@ def _equalities(predicate: Predicate) -> Iterator[tuple[str, Any]]:
     elif predicate[0] == "in":
         for value in predicate[2]:
             yield predicate[1], value
-
-
-@functools.cache
-def command_names(protocol: str) -> frozenset[str]:
-    """Commands in a codec's table, empty for a codec without one."""
-    try:
-        table = importlib.import_module(f"mosnpy.codecs.{protocol}.commands")
-        return frozenset(row[0] for row in table.COMMANDS)
-    except (ImportError, AttributeError):
-        return frozenset()
 
 
 # -- upstreams -------------------------------------------------------------------------------------------------------

@@ -61,6 +61,10 @@ def sentence(error: ErrorDetails, model: type[BaseModel], siblings: Iterable[typ
         return next((text for mark, text in _PATTERNS.items() if mark in context["pattern"]), error["msg"])
     if kind in ("too_short", "string_too_short"):
         return "this text is empty" if isinstance(value, str) else "at least one is needed here"
+    if kind == "too_long":
+        return f"at most {context['max_length']} are possible here, not {context['actual_length']}"
+    if kind == "string_too_long":
+        return f"at most {context['max_length']} characters are possible here"
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = context.get("ge", context.get("le"))
         least = "at least" if kind == "greater_than_equal" else "at most"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mosnpy.config import LocalRegistry, check, compile_plan, load, schema
-from mosnpy.config.attributes import BUILT_IN, COMMON, from_core
-from mosnpy.config.protocols import PROTOCOLS
+from mosnpy.config import LocalRegistry, check, compile_plan, installed, load, schema
+from mosnpy.config.attributes import COMMON
+from mosnpy.config.protocols import RedisLimits
 from mosnpy.config.reference import reference
 from mosnpy.errors import Failure
 
@@ -67,7 +67,7 @@ def test_the_schema_knows_attributes_by_protocol() -> None:
     redis = defs["RedisRoute"]["properties"]["match"]["properties"]
     assert {"key", "redis.key", "command", "access", "client_ip"} <= set(redis)
     assert set(defs["TcpRoute"]["properties"]["match"]["properties"]) == {"protocol", "client_ip", "listener"}
-    assert "every key of the command" in redis["keys"]["description"]
+    assert "all keys" in redis["keys"]["description"]
     assert defs["RedisListener"]["properties"]["max_connections"]["description"].startswith("Most client connections")
     references = set(re.findall(r'"#/\$defs/(\w+)"', json.dumps(found)))
     assert references == set(defs), "no dangling and no unused definitions"
@@ -150,14 +150,20 @@ def test_common_attributes_are_those_of_the_core() -> None:
     ]
 
 
+def test_limits_are_those_of_the_codec() -> None:
+    from mosnpy.codecs.redis import CODEC
+
+    assert {limit.name: limit.default for limit in CODEC.limits} == RedisLimits().plan()
+
+
 def test_attributes_of_the_codecs_are_those_of_the_core() -> None:
-    core = pytest.importorskip("mosnpy.core", reason="mosnpy.core is not built (pip install -e .)")
-    found = from_core(core.codecs())
-    for protocol in ("common", *PROTOCOLS):
-        assert {n: i.type for n, i in found[protocol].items()} == {n: i.type for n, i in BUILT_IN[protocol].items()}
+    core = pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built (pip install -e .)")
+    native = core.codecs()
+    for protocol, attributes in installed.attributes().items():
+        assert {name: kind for name, kind, _ in native[protocol]} == {n: info.type for n, info in attributes.items()}
 
 
 def test_samples_are_plans_the_core_takes() -> None:
-    core = pytest.importorskip("mosnpy.core", reason="mosnpy.core is not built (pip install -e .)")
+    core = pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built (pip install -e .)")
     for sample in SAMPLES:
         core.check_plan(compile_plan(load(sample, env={}), LocalRegistry(core.block_sizes()), 1))

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosnpy.config.attributes import BUILT_IN, Scope
+from mosnpy.config import installed
+from mosnpy.config.attributes import Scope
 from mosnpy.config.expression import DEEPEST, ExpressionError, parse_expression
 from mosnpy.config.predicate import TRUE, Predicate, evaluate
 
-REDIS = Scope("redis", BUILT_IN)
+REDIS = Scope("redis", installed.attributes())
 KEY = "redis.key"
 
 
@@ -105,6 +106,7 @@ def test_expressions(source: str, predicate: Predicate) -> None:
         ("db == 5x", 6, "unknown unit of size 'x'"),
         ("key @ 1", 4, "unexpected '@'"),
         ("(" * 100 + "idempotent" + ")" * 100, DEEPEST + 1, f"nested deeper than {DEEPEST} levels"),
+        ("db == 1 || has(key) && (" * 20 + "idempotent" + ")" * 20, 0, "nested"),
         ("!" * 100_000 + "idempotent", DEEPEST + 1, f"nested deeper than {DEEPEST} levels"),
     ],
 )

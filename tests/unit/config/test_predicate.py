@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosnpy.config.attributes import BUILT_IN, Scope
+from mosnpy.config import installed
+from mosnpy.config.attributes import Scope
 from mosnpy.config.glob import glob_matches
 from mosnpy.config.predicate import TRUE, Predicate, both, either, evaluate, implies, negated, parse_match
 
-REDIS = Scope("redis", BUILT_IN)
-TCP = Scope("tcp", BUILT_IN, connection_only=True)
+REDIS = Scope("redis", installed.attributes())
+TCP = Scope("tcp", installed.attributes(), connection_only=True)
 
 
 def parse(match: dict[str, Any], scope: Scope = REDIS) -> Predicate:

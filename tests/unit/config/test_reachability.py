@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from mosnpy.config.attributes import BUILT_IN, Scope
+from mosnpy.config import installed
+from mosnpy.config.attributes import Scope
 from mosnpy.config.expression import parse_expression
 from mosnpy.config.predicate import TRUE, Predicate, parse_match
 from mosnpy.config.reachability import Unreachable, unreachable
 
-REDIS = Scope("redis", BUILT_IN)
+REDIS = Scope("redis", installed.attributes())
 
 
 def found(*matches: dict[str, Any] | str) -> list[Unreachable]:
