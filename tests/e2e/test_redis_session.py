@@ -217,6 +217,71 @@ class TestUsers:
         until(refused, "the deleted user to be refused", timeout=3)
 
 
+class TestChangesWhileAConnectionIsBorrowed:
+    """SELECT, AUTH and HELLO must also reach what the client has borrowed: a watched, subscribed or tracked connection."""
+
+    def test_select_after_watch(self, front: Front) -> None:
+        wire = front.wire()
+        wire.ok("WATCH", "w")
+        wire.ok("SELECT", 3)
+        assert wire.ask_all(["MULTI"], ["SET", "k", "three"], ["EXEC"])[-1] == b"*1\r\n+OK\r\n"
+        assert wire.ask("GET", "k") == b"$5\r\nthree\r\n"
+        assert front.wire().ask("GET", "k") == b"$-1\r\n"
+
+    def test_watch_holds_over_select(self, front: Front) -> None:
+        wire, other = front.wires(2)
+        wire.ok("WATCH", "w")
+        wire.ok("SELECT", 3)
+        other.ok("SET", "w", "changed")
+        assert wire.ask_all(["MULTI"], ["SET", "k", "three"], ["EXEC"])[-1] == b"*-1\r\n"
+
+    def test_select_while_subscribed(self, front: Front) -> None:
+        wire, other = front.wire(3), front.wire()
+        wire.ask("SUBSCRIBE", "ch")
+        wire.ok("SET", "k", "zero")
+        wire.ok("SELECT", 3)
+        assert wire.ask("GET", "k") == b"_\r\n"
+        wire.ok("SET", "k", "three")
+        assert other.ask("GET", "k") == b"$4\r\nzero\r\n"
+        assert other.ask("PUBLISH", "ch", "x") == b":1\r\n"
+        assert b"message" in wire.reply()
+
+    def test_select_while_tracking(self, front: Front) -> None:
+        wire, other = front.wire(3), front.wire()
+        other.ok("SET", "a", "zero")
+        wire.ok("CLIENT", "TRACKING", "ON")
+        wire.ok("SELECT", 3)
+        assert wire.ask("GET", "a") == b"_\r\n"
+        other.ok("SELECT", 3)
+        other.ok("SET", "a", "three")
+        assert wire.reply().startswith(b">2\r\n$10\r\ninvalidate")
+        assert wire.ask("GET", "a") == b"$5\r\nthree\r\n"
+
+    def test_hello_after_watch(self, front: Front) -> None:
+        wire, other = front.wires(2)
+        other.ask("HSET", "h", "f", "v")
+        wire.ok("WATCH", "w")
+        wire.hello(3)
+        assert wire.ask_all(["MULTI"], ["HGETALL", "h"], ["EXEC"])[-1] == b"*1\r\n%1\r\n$1\r\nf\r\n$1\r\nv\r\n"
+
+    def test_auth_after_watch(self, front: Front) -> None:
+        front.server.command("ACL", "SETUSER", "x", "on", ">pw", "~x:*", "&*", "+@all")
+        wire = front.wire()
+        wire.ok("WATCH", "w")
+        wire.ok("AUTH", "x", "pw")
+        replies = wire.ask_all(["MULTI"], ["SET", "k", "1"], ["EXEC"])
+        assert replies[1].startswith(b"-NOPERM")
+        assert replies[2].startswith(b"-EXECABORT")
+
+    def test_auth_while_subscribed(self, front: Front) -> None:
+        front.server.command("ACL", "SETUSER", "x", "on", ">pw", "~x:*", "&*", "+@all")
+        wire = front.wire(3)
+        wire.ask("SUBSCRIBE", "ch")
+        wire.ok("AUTH", "x", "pw")
+        assert wire.ask("SET", "k", "1").startswith(b"-NOPERM")
+        wire.ok("SET", "x:k", "1")
+
+
 class TestClientCommands:
     def test_names_belong_to_clients(self, front: Front) -> None:
         wires = front.wires(5)
