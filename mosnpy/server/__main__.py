@@ -1,6 +1,7 @@
 """What `mosnpy run` turns into (execv), so that no module of the command line is in the process workers are forked from.
 
-The only argument is a JSON object of Options; the command line proper has been checked before.
+The arguments are the configuration files, the other options a JSON object in the environment (mosnpy/cli/launch.py). The
+command line proper has been checked before.
 """
 
 from __future__ import annotations
@@ -40,6 +41,6 @@ def _raise_descriptor_limit() -> None:
 
 
 if __name__ == "__main__":
-    code = run(Options(**json.loads(sys.argv[1])))
+    code = run(Options(sys.argv[1:], **json.loads(os.environ.pop("MOSNPY_RUN", "{}"))))
     sys.stdout.flush()
     os._exit(code)  # nothing is left to be cleaned up, and a frozen heap need not be torn down

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mosnpy.observe.layout import Layout
-from mosnpy.observe.slots import SlotRegistry
-from mosnpy.server.channel import Channel
-from mosnpy.server.messages import Faulty, Loaded, Status
-from mosnpy.server.shared import SharedMemory
+if TYPE_CHECKING:  # the command line uses Options too, and has to be quick
+    from mosnpy.observe.layout import Layout
+    from mosnpy.observe.slots import SlotRegistry
+    from mosnpy.server.channel import Channel
+    from mosnpy.server.messages import Faulty, Loaded, Status
+    from mosnpy.server.shared import SharedMemory
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,9 @@ class Core(Protocol):
     def poll(self, timeout_ms: int = 0) -> int: ...
     def fileno(self) -> int: ...
     def events_fd(self) -> int: ...
-    def take_events(self) -> list[tuple[str, object]]: ...
+    def take_events(self) -> list[tuple[str, int | None]]: ...
     def counts(self) -> dict[str, int]: ...
-    def close(self) -> object: ...
+    def close(self) -> int: ...
 
 
 MakeCore = Callable[[memoryview, memoryview], Core]
@@ -55,8 +55,7 @@ def preload() -> None:
 def make_core(row: memoryview, health: memoryview) -> Core:
     from mosnpy.core import Core as NativeCore
 
-    core: Core = NativeCore(row, health, seed=random.SystemRandom().getrandbits(64) | 1)
-    return core
+    return NativeCore(row, health, seed=random.SystemRandom().getrandbits(64) | 1)
 
 
 def run(channel: Channel, row: memoryview, health: memoryview, host: str, make: MakeCore = make_core) -> int:
@@ -113,10 +112,9 @@ class _Worker:
             if self._thread.is_alive():
                 out.error("the data thread does not end")
                 return _CORE_DIED
-        self._core.close()
-        leaks = {name: count for name, count in self._core.counts().items() if count}
-        if leaks:
-            out.error("left over at the end: %s", leaks)
+        leaked = self._core.close()
+        if leaked:
+            out.error("%d objects were left over at the end", leaked)
         return code
 
     def _arrived(self, arrived: Arrived) -> None:
@@ -139,11 +137,9 @@ class _Worker:
 
     def _core_events(self) -> None:
         for name, value in self._core.take_events():
-            if name == "plan":
-                assert isinstance(value, int)
+            if name == "plan" and value is not None:
                 self._channel.send(Applied(value))
-            elif name == "listener_removed":
-                assert isinstance(value, int)
+            elif name == "listener_removed" and value is not None:
                 os.close(self._sockets.pop(value))
                 self._channel.send(Released(value))
             elif name == "drained":

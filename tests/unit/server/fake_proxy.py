@@ -50,7 +50,7 @@ class FakeCore:
         self.sockets: dict[int, socket.socket] = {}
         self.clients: dict[int, socket.socket] = {}
         self.held: set[int] = set()
-        self.events: list[tuple[str, object]] = []
+        self.events: list[tuple[str, int | None]] = []
         self.mail: list[tuple[str, Any]] = []
         self.wake_read, self.wake_write = os.pipe()
         self.events_read, self.events_write = os.pipe()
@@ -84,12 +84,12 @@ class FakeCore:
     def events_fd(self) -> int:
         return self.events_read
 
-    def take_events(self) -> list[tuple[str, object]]:
+    def take_events(self) -> list[tuple[str, int | None]]:
         os.read(self.events_read, 4096)
         events, self.events = self.events, []
         return events
 
-    def _emit(self, name: str, value: object) -> None:
+    def _emit(self, name: str, value: int | None) -> None:
         self.events.append((name, value))
         os.write(self.events_write, b"!")
 
