@@ -16,6 +16,7 @@ struct stream *stream_new(struct core *core, struct conn *down) {
     s->deadline_ms = UINT64_MAX;
     s->down = down;
     if (down) {
+        s->down_prev = down->tail;
         if (down->tail)
             down->tail->down_next = s;
         else
@@ -71,13 +72,18 @@ void stream_detach(struct stream *s) {
     if (unlikely(up->streams == 0 && up->retired)) conn_doom(up, FAIL_NONE + FAIL_DRAINING);
 }
 
-/* Takes the first stream off its client's list. */
 static void leave_down(struct stream *s) {
     struct conn *d = s->down;
-    d->head = s->down_next;
-    if (!d->head) d->tail = NULL;
+    if (s->down_prev)
+        s->down_prev->down_next = s->down_next;
+    else
+        d->head = s->down_next;
+    if (s->down_next)
+        s->down_next->down_prev = s->down_prev;
+    else
+        d->tail = s->down_prev;
     d->streams--;
-    s->down = NULL, s->down_next = NULL;
+    s->down = NULL, s->down_next = s->down_prev = NULL;
     if (!s->up) stream_free(s);
 }
 
@@ -95,6 +101,13 @@ static void advance(struct conn *d) {
     if (d->wait_below && d->streams < d->wait_below) conn_unpause(d, PAUSE_WAIT);
     if (d->full) conn_mark_dirty(d); /* held bytes may have become out bytes: let the flush judge */
     if (d->state == CONN_FINISHING && d->streams == 0) conn_mark_dirty(d);
+}
+
+/* The reply is complete: in its turn, or at once where order doesn't matter. */
+static void end_down(struct stream *s, struct conn *d) {
+    s->done = true;
+    if (unlikely(s->unordered)) leave_down(s);
+    if (likely(d->head == s || !d->head || d->head->done)) advance(d);
 }
 
 /* ---- sending ---- */
@@ -155,7 +168,7 @@ static void slow_client(struct conn *d, struct conn *up) {
 void stream_reply_slow(struct stream *s, const uint8_t *p, size_t n) {
     struct conn *d = s->down;
     if (!d || s->done || n == 0 || d->doom) return;
-    if (d->head == s && s->reply.bytes == 0) {
+    if ((d->head == s || s->unordered) && s->reply.bytes == 0) {
         s->started = true;
         conn_send(d, p, n);
     } else {
@@ -188,15 +201,13 @@ void stream_end(struct stream *s) {
         stream_free(s);
         return;
     }
-    s->done = true;
-    if (likely(d->head == s)) advance(d);
+    end_down(s, d);
 }
 
 void stream_finish_down(struct stream *s) {
-    s->done = true;
-    if (s->down && s->down->head == s)
-        advance(s->down);
-    else if (!s->down && !s->up)
+    if (s->down)
+        end_down(s, s->down);
+    else if (!s->up)
         stream_free(s);
 }
 

@@ -27,7 +27,7 @@ struct stream_ops {
 struct stream {
     struct core *core;
     struct conn *down, *up;
-    struct stream *down_next;
+    struct stream *down_next, *down_prev;
     struct stream *up_next, *up_prev;
     const struct stream_ops *ops;
     struct plan *plan;
@@ -41,7 +41,9 @@ struct stream {
     bool expired;    /* was failed by its deadline; still on the up list to swallow the late reply */
     bool started;    /* reply bytes have gone to the client */
     bool replayable; /* may be dispatched again over a shared connection while no byte of it has left */
+    bool unordered;  /* its reply may leave before those of earlier requests: the protocol tells them apart by id */
     uint8_t tag;     /* codec's */
+    uint64_t wire_id; /* multiplexed protocols: its id on the upstream connection (idmap.h) */
     uint64_t lane_key, hash;
     struct upstream *upstream;
     const struct route *route;
