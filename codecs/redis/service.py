@@ -22,7 +22,7 @@ _CLIENT = (
     Command("KILL", -3, "admin loading stale", kind="session"),
     Command("LIST", -2, "admin loading stale", kind="session", shape="verbatim"),
     Command("NO-EVICT", 3, "admin loading stale", kind="sticky"),
-    Command("NO-TOUCH", 3, "session loading stale", kind="session", since="7.2"),
+    Command("NO-TOUCH", 3, "session loading stale", kind="sticky", since="7.2"),
     Command("PAUSE", -3, "admin loading stale", kind="session"),
     Command("REPLY", 3, "session loading stale", kind="session"),
     Command("SETINFO", 4, "session loading stale", kind="session", since="7.2"),
@@ -68,7 +68,8 @@ PUBSUB = (
             Command("NUMPAT", 2, "read pubsub loading stale", merge="all_sum"),
             Command("NUMSUB", -2, "read pubsub loading stale", merge="home"),
             Command("SHARDCHANNELS", -2, "read pubsub loading stale", merge="all_concat"),
-            Command("SHARDNUMSUB", -2, "read pubsub loading stale", merge="home"),
+            # Shard channels live where keys of their name would, so they are looked up like keys.
+            Command("SHARDNUMSUB", -2, "read pubsub loading stale", (2, -1, 1)),
         ),
     ),
     Command("PUNSUBSCRIBE", -1, "session pubsub loading stale", kind="subscribe", merge="home"),
