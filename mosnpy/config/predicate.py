@@ -112,6 +112,7 @@ def parse_match(
     """
     parts: list[Predicate] = []
     good = True
+    seen: dict[str, str] = {}
     for name, wanted in match.items():
         try:
             info = scope.find(name)
@@ -119,6 +120,10 @@ def parse_match(
             fault((name,), str(error), True)
             good = False
             continue
+        if info.name in seen:
+            fault((name,), f"{seen[info.name]!r} and {name!r} are the same attribute: give one list of values", True)
+            good = False
+        seen[info.name] = name
         items = wanted if isinstance(wanted, list) else [wanted]
         if not items:
             fault((name,), "an empty list matches nothing: name at least one value", False)

@@ -6,11 +6,13 @@ ports taken twice. Faults are added to the document, with their places.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from mosnpy.config import installed
 from mosnpy.config.attributes import Scope
 from mosnpy.config.expression import ExpressionError, parse_expression
+from mosnpy.config.glob import ACTIVE
 from mosnpy.config.models import HASH_POLICIES
 from mosnpy.config.predicate import both, parse_match
 from mosnpy.config.protocols import PROTOCOLS
@@ -126,10 +128,13 @@ def _rules(document: Document, route: Route, path: Path, scope: Scope) -> Predic
 
         parts.append(parse_match(route.match, scope, fault))
         if parts[-1] is not None:
-            _commands(document, parts[-1], path, scope)
+            _match_operations(document, route.match, (*path, "match"), scope)
     if route.when is not None:
         try:
-            parts.append(parse_expression(route.when, scope))
+            parsed = parse_expression(route.when, scope)
+            parts.append(parsed)
+            for attribute, value in _equalities(parsed):
+                _operation(document, attribute, value, (*path, "when"), scope)
         except ExpressionError as error:
             document.fault((*path, "when"), str(error), text=route.when, offset=error.offset)
             parts.append(None)
@@ -142,25 +147,31 @@ def _rules(document: Document, route: Route, path: Path, scope: Scope) -> Predic
     return both(*good) if len(good) == len(parts) else None
 
 
-def _commands(document: Document, predicate: Predicate, path: Path, scope: Scope) -> None:
-    """Doubts about commands nobody knows: modules bring their own, so only near misses are named."""
+def _match_operations(document: Document, match: dict[str, Any], path: Path, scope: Scope) -> None:
+    """Commands nobody knows, value by value."""
+    for name, wanted in match.items():
+        listed = isinstance(wanted, list)
+        for i, value in enumerate(wanted if listed else [wanted]):
+            if isinstance(value, str) and not ACTIVE.intersection(value) and not value.startswith("~"):
+                below = (name, i) if listed else (name,)
+                _operation(document, scope.find(name).name, value.removeprefix("!").upper(), (*path, *below), scope)
+
+
+def _operation(document: Document, attribute: str, value: Any, path: Path, scope: Scope) -> None:
+    """Says what is odd about an operation a rule asks for. Modules bring their own, so only near misses are doubtful."""
     known = installed.operations(scope.protocol)
-    for name, value in _equalities(predicate) if known else ():
-        if name in (f"{scope.protocol}.command", "operation") and value not in known:
-            hint = did_you_mean(value, known)
-            if hint:
-                message = f"{scope.protocol} has no command {value!r} unless a module brings it{hint}"
-                document.fault((*path, "match", _written(name, path, document)), message, warning=True)
-
-
-def _written(name: str, path: Path, document: Document) -> str:
-    """The attribute's name as it stands in the file: full or short."""
-    full = document.place((*path, "match", name))
-    enclosing = document.place((*path, "match"))
-    return name.rpartition(".")[2] if full == enclosing else name
+    if not known or attribute not in ("operation", f"{scope.protocol}.command") or value in known:
+        return
+    first, *rest = re.split(r"[ |]", value)
+    if rest and first in known:
+        document.fault(path, f"{value!r} is two words: match command {first} and subcommand {rest[0]}")
+    elif "." not in value and (hint := did_you_mean(value, known)):  # a module's commands have a dot
+        message = f"{scope.protocol} has no command {value!r} unless a module brings it{hint}"
+        document.fault(path, message, warning=True)
 
 
 def _equalities(predicate: Predicate) -> Iterator[tuple[str, Any]]:
+    """(attribute, value) of every equality in a predicate."""
     if predicate[0] in ("and", "or", "not"):
         for each in predicate[1:]:
             yield from _equalities(each)

@@ -91,6 +91,7 @@ def test_value_forms(match: dict[str, Any], predicate: Predicate) -> None:
     [
         ({"kye": "a"}, "redis has no attribute 'kye', did you mean 'key'?"),
         ({"http.path": "/"}, "redis has no attribute 'http.path'"),
+        ({"key": "a", "redis.key": "b"}, "'key' and 'redis.key' are the same attribute: give one list of values"),
         ({"key": 5}, 'redis.key is text: write "5" in quotes'),
         ({"key": True}, 'redis.key is text: write "true" in quotes'),
         ({"key": None}, "a value or a list of values is expected here, not nothing"),

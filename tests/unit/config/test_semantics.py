@@ -285,6 +285,22 @@ def test_faults_at_the_top(text: str, sentence: str) -> None:
     assert any(sentence in f.message for f in check_text(text)), [f.message for f in check_text(text)]
 
 
+def test_commands_nobody_knows() -> None:
+    body = textwrap.indent(
+        "- {match: {command: [get, flushal, FT.SEARCH, '!hgetal', 'CONFIG SET']}, to: main}\n"
+        '- {when: \'operation in ["GET", "STE"]\', to: main}\n'
+        "- {match: {operation: lrange*}, to: main}",
+        "      ",
+    )
+    found = [f for f in check_text(GOOD.format(routes=body)) if "leads to" not in f.message]
+    assert [f"{f.line - 7}:{f.column - 6} {f.severity} {f.message}" for f in found] == [
+        "1:27 warning redis has no command 'FLUSHAL' unless a module brings it, did you mean 'FLUSHALL'?",
+        "1:47 warning redis has no command 'HGETAL' unless a module brings it, did you mean 'HGETALL'?",
+        "1:58 error 'CONFIG SET' is two words: match command CONFIG and subcommand SET",
+        "2:10 warning redis has no command 'STE' unless a module brings it, did you mean 'SETEX'?",
+    ]
+
+
 def test_load_raises_what_check_finds() -> None:
     text = "version: 1\nlisteners: {a: {bind: 5, protocol: redis, to: x}}\n"
     with pytest.raises(ConfigErrors) as caught:
