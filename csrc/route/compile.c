@@ -47,7 +47,8 @@ int compile_slot(struct compile *c, struct mpack name) {
         return -1;
     }
     /* "redis.key", or "key" within a listener of redis */
-    if (id == ATTR_resource || ends_with(s, "key") || ends_with(s, "keys") || ends_with(s, "topic")) c->uses_resource = true;
+    if (id == ATTR_resource || ends_with(s, "key") || ends_with(s, "keys") || ends_with(s, "topic"))
+        c->uses_resource = true;
     struct attr_slots *slots = c->slots;
     for (uint32_t i = 0; i < slots->count; i++)
         if (slots->at[i].id == id) return (int)i;

@@ -20,9 +20,9 @@ struct compile {
     const struct codec *codec;
     struct attr_slots *slots;
     struct regex_pool *regexes;
-    uint32_t predicates;  /* so far, against PREDICATES_MAX */
-    bool uses_resource;   /* some rule reads keys or topics */
-    struct slice route;   /* name of the route being compiled, for messages; p == NULL: none */
+    uint32_t predicates; /* so far, against PREDICATES_MAX */
+    bool uses_resource;  /* some rule reads keys or topics */
+    struct slice route;  /* name of the route being compiled, for messages; p == NULL: none */
     uint32_t route_index;
     char *err;
     size_t err_size;

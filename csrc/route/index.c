@@ -48,10 +48,8 @@ static __attribute__((noinline)) void add_beyond(struct search *s, struct key_le
 
 static inline void add_leaf(struct search *s, const struct keytrie *t, struct key_leaf *leaf) {
     const uint32_t *values = keytrie_values(t, leaf);
-    if (likely(s->count < STREAMS_MAX))
-        add_stream(s, values, leaf->count);
-    else
-        add_beyond(s, leaf, values);
+    if (likely(s->count < STREAMS_MAX)) add_stream(s, values, leaf->count);
+    else add_beyond(s, leaf, values);
 }
 
 static bool already_added(const struct search *s, const struct keytrie *t, const struct key_leaf *leaf) {
@@ -69,7 +67,8 @@ static inline void add_hit(struct search *s, const struct keytrie *t, struct key
 static void look_up_attribute(struct search *s, const struct attr_index *a) {
     const struct attr_value *v;
     if (a->type == ATTR_STRS) {
-        for (uint32_t i = 0; (v = lookup_string(&s->lookup, a->slot, i)); i++) add_hit(s, &a->trie, keytrie_find(&a->trie, v->s), i > 0);
+        for (uint32_t i = 0; (v = lookup_string(&s->lookup, a->slot, i)); i++)
+            add_hit(s, &a->trie, keytrie_find(&a->trie, v->s), i > 0);
     } else if ((v = lookup_scalar(&s->lookup, a->slot))) {
         int64_t n = a->type == ATTR_STR ? 0 : lookup_number(v, a->type);
         struct slice key = a->type == ATTR_STR ? v->s : predicate_number_key(&n);

@@ -1,7 +1,7 @@
 /* Which keys each route is found by, and the tries made of them. See index.h for what keys are. */
-#include <stdlib.h>
-
 #include "index.h"
+
+#include <stdlib.h>
 
 #define NO_KEYS UINT64_MAX
 enum { COST_UNIT = 1 << 28 }; /* one route sharing a key weighs more than any order of attributes */
@@ -13,9 +13,9 @@ struct postings {
 
 struct builder {
     struct compile *c;
-    struct postings lists[SLOTS_MAX];   /* by attribute */
-    struct keytrie weights[SLOTS_MAX];  /* every key any route could be found by, with those routes */
-    uint32_t rank[SLOTS_MAX];           /* 0 = the attribute most predicates could be looked up by */
+    struct postings lists[SLOTS_MAX];  /* by attribute */
+    struct keytrie weights[SLOTS_MAX]; /* every key any route could be found by, with those routes */
+    uint32_t rank[SLOTS_MAX];          /* 0 = the attribute most predicates could be looked up by */
 };
 
 static bool add_posting(struct builder *b, uint32_t slot, struct posting posting) {
@@ -77,7 +77,8 @@ static bool weigh(struct builder *b, struct predicate **when, uint32_t count) {
     for (uint32_t i = 0; i < slots->count; i++) {
         for (uint32_t k = 0; k < slots->count; k++) b->rank[i] += slots->at[k].leaves > slots->at[i].leaves;
         struct postings *list = &b->lists[i];
-        if (list->count && !keytrie_build(&b->weights[i], list->v, list->count, &b->c->scratch)) return compile_no_memory(b->c);
+        if (list->count && !keytrie_build(&b->weights[i], list->v, list->count, &b->c->scratch))
+            return compile_no_memory(b->c);
         list->count = 0;
     }
     return true;
@@ -149,10 +150,8 @@ static bool add_route(struct builder *b, struct index *ix, struct program *g, st
     if (start == PROGRAM_FAILED) return false;
     if (start == PROGRAM_NO) return true; /* never reached */
     if (p->cost != NO_KEYS) return add_chosen_keys(b, p, candidate(route, start == PROGRAM_YES));
-    if (start == PROGRAM_YES)
-        ix->fallback = route;
-    else
-        ix->unkeyed[ix->unkeyed_count++] = candidate(route, false);
+    if (start == PROGRAM_YES) ix->fallback = route;
+    else ix->unkeyed[ix->unkeyed_count++] = candidate(route, false);
     return true;
 }
 

@@ -6,7 +6,7 @@
 enum { KEY_EXACT = 16, KEY_STEP = 32 }; /* kinds; a prefix's is its 1..8 bytes alone */
 enum { BUCKET = 4, NEAR = 24 };
 
-struct key_node { /* one cache line */
+struct key_node {        /* one cache line */
     const uint8_t *skip; /* bytes all keys below share, before the next word; in `near` if they fit */
     uint32_t skip_n;
     uint32_t prefix, exact; /* leaves that end right behind `skip` */
@@ -18,11 +18,12 @@ struct key_node { /* one cache line */
     uint8_t near[NEAR];
     uint8_t pad[4];
 };
-struct key_bucket { /* of the hash table all nodes share: what is where the hash points */
-    uint64_t tags;       /* BUCKET times 16 bits of the hash, see tag_of; 0 = free. Compared all at once: an open-addressing
-                          * slot by slot walk costs a mispredicted branch for every length that does not fit */
+/* Of the hash table all nodes share: what is where the hash points. The tags are compared all at once: walking slot by slot
+ * costs a mispredicted branch for every length that does not fit. */
+struct key_bucket {
+    uint64_t tags;        /* BUCKET times 16 bits of the hash, see tag_of; 0 = free */
     uint32_t ids[BUCKET]; /* of leaves, of nodes for KEY_STEP */
-    uint32_t more;       /* something found no room here and is in the next */
+    uint32_t more;        /* something found no room here and is in the next */
     uint32_t pad;
 };
 _Static_assert(sizeof(struct key_bucket) * 2 == 64, "two buckets fill a cache line");
@@ -265,12 +266,9 @@ static void make_node(struct build *b, uint32_t id) {
         leaf->word = word;
         bool exact = leaf->kind & KEY_EXACT;
         leaf->kind |= (uint32_t)left;
-        if (left == 0)
-            *(exact ? &node->exact : &node->prefix) = i;
-        else if (exact)
-            node->exact_ends = true;
-        else
-            node->prefix_ends |= (uint8_t)(1u << (left - 1));
+        if (left == 0) *(exact ? &node->exact : &node->prefix) = i;
+        else if (exact) node->exact_ends = true;
+        else node->prefix_ends |= (uint8_t)(1u << (left - 1));
         i++;
     }
 }

@@ -13,20 +13,20 @@
 
 #include "arena.h"
 
-struct posting { /* "under this key waits this value" */
+struct posting {      /* "under this key waits this value" */
     struct slice key; /* borrowed while the trie is built */
     uint32_t value;
     bool prefix;
 };
 
-struct key_leaf { /* one string of the set. Half a cache line */
-    uint64_t word;   /* its last bytes, zero-padded: with `node` and `kind` its identity */
-    uint32_t node;   /* where they start */
-    uint32_t up;     /* prefixes: the longest shorter prefix of it in the set; 0 = none */
-    uint32_t start;  /* count == 1: its value, sparing the way to `values`; else where its values are, see keytrie_values */
+struct key_leaf {   /* one string of the set. Half a cache line */
+    uint64_t word;  /* its last bytes, zero-padded: with `node` and `kind` its identity */
+    uint32_t node;  /* where they start */
+    uint32_t up;    /* prefixes: the longest shorter prefix of it in the set; 0 = none */
+    uint32_t start; /* where its values are; count == 1: its value, sparing that way. See keytrie_values */
     uint32_t count;
-    uint32_t seen;   /* for the caller: number of the last lookup that came by */
-    uint32_t kind;   /* bytes in `word` (0..8) | KEY_EXACT */
+    uint32_t seen; /* for the caller: number of the last lookup that came by */
+    uint32_t kind; /* bytes in `word` (0..8) | KEY_EXACT */
 };
 
 struct key_node;

@@ -27,8 +27,8 @@ struct lookup {
     uint32_t known;    /* bit per slot: fetched (ATTR_STRS: begun) */
     uint32_t finished; /* scalars: it has a value; ATTR_STRS: all its values are kept */
     uint32_t strings_used;
-    struct attr_value spare; /* a string that found no room */
-    struct { /* valid where known */
+    struct attr_value spare;  /* a string that found no room */
+    struct {                  /* valid where known */
         uint8_t first, count; /* the kept strings of an ATTR_STRS slot */
     } kept[SLOTS_MAX];
     struct attr_value values[SLOTS_MAX]; /* valid where known and finished */

@@ -7,7 +7,8 @@
 static struct predicate *read_at(struct compile *c, struct mpack when, uint32_t depth);
 
 static bool count_one(struct compile *c) {
-    if (c->predicates == PREDICATES_MAX) return compile_fail(c, "the table has more than %d predicates", PREDICATES_MAX);
+    if (c->predicates == PREDICATES_MAX)
+        return compile_fail(c, "the table has more than %d predicates", PREDICATES_MAX);
     c->predicates++;
     return true;
 }
@@ -15,10 +16,8 @@ static bool count_one(struct compile *c) {
 static struct predicate *new_predicate(struct compile *c, enum predicate_op op) {
     if (!count_one(c)) return NULL;
     struct predicate *p = arena_alloc(&c->scratch, sizeof *p);
-    if (p)
-        p->op = (uint8_t)op;
-    else
-        compile_no_memory(c);
+    if (p) p->op = (uint8_t)op;
+    else compile_no_memory(c);
     return p;
 }
 
@@ -66,31 +65,26 @@ static bool read_text(struct compile *c, struct mpack v, struct slice *text) {
     char digits[24];
     int64_t n;
     struct slice from;
-    if (v.type == MP_STR || v.type == MP_BIN)
-        from = v.s;
-    else if (v.type == MP_BOOL)
-        from = v.b ? SLICE("true") : SLICE("false");
+    if (v.type == MP_STR || v.type == MP_BIN) from = v.s;
+    else if (v.type == MP_BOOL) from = v.b ? SLICE("true") : SLICE("false");
     else if (whole_number(v, &n))
         from = slice_of(digits, (size_t)snprintf(digits, sizeof digits, "%lld", (long long)n));
-    else
-        return compile_fail(c, "a value to compare with is no string, integer or boolean");
+    else return compile_fail(c, "a value to compare with is no string, integer or boolean");
     if (from.n > TEXT_MAX) return compile_fail(c, "a value to compare with has more than %d bytes", TEXT_MAX);
     return arena_copy(c->keep, from, text) || compile_no_memory(c);
 }
 
 /* Value of eq or in against a number or boolean. */
-static bool read_number(struct compile *c, const struct predicate *p, struct slice attribute, struct mpack v, int64_t *n) {
+static bool read_number(struct compile *c, const struct predicate *p, struct slice attribute, struct mpack v,
+                        int64_t *n) {
     bool text = v.type == MP_STR || v.type == MP_BIN;
     if (c->slots->at[p->slot].type == ATTR_INT) {
         if (text ? predicate_decimal(v.s, n) == 1 : whole_number(v, n)) return true;
         return wrong_type(c, p, attribute, "it takes an integer of at most 64 bits");
     }
-    if (v.type == MP_BOOL)
-        *n = v.b;
-    else if (text && (slice_eq(v.s, SLICE("true")) || slice_eq(v.s, SLICE("false"))))
-        *n = v.s.n == 4;
-    else
-        return wrong_type(c, p, attribute, "it takes true or false");
+    if (v.type == MP_BOOL) *n = v.b;
+    else if (text && (slice_eq(v.s, SLICE("true")) || slice_eq(v.s, SLICE("false")))) *n = v.s.n == 4;
+    else return wrong_type(c, p, attribute, "it takes true or false");
     return true;
 }
 
@@ -123,15 +117,16 @@ static bool read_in(struct compile *c, struct predicate *p, struct slice attribu
     return true;
 }
 
-static bool read_order(struct compile *c, struct predicate *p, struct slice attribute, struct slice op, struct mpack v) {
+static bool read_order(struct compile *c, struct predicate *p, struct slice attribute, struct slice op,
+                       struct mpack v) {
     if (c->slots->at[p->slot].type == ATTR_BOOL) return wrong_type(c, p, attribute, "it has no order");
     bool below = op.p[0] == 'l', with = op.p[1] == 'e'; /* lt le gt ge */
     int64_t bound, *low = &p->range.low, *high = &p->range.high;
     *low = INT64_MIN, *high = INT64_MAX;
     if (v.type == MP_DOUBLE && v.d >= -0x1p63 && v.d < 0x1p63) {
         bound = (int64_t)v.d;
-        bound -= (double)bound > v.d;            /* the integer at or below */
-        with |= below && (double)bound != v.d;   /* x < 1.5 is x <= 1; x >= 1.5 is x > 1 */
+        bound -= (double)bound > v.d;          /* the integer at or below */
+        with |= below && (double)bound != v.d; /* x < 1.5 is x <= 1; x >= 1.5 is x > 1 */
         with &= below || (double)bound == v.d;
     } else if (!whole_number(v, &bound)) { /* beyond every integer: all of them, or none, are on the side asked for */
         bool huge = (v.type == MP_DOUBLE && v.d >= 0x1p63) || v.type == MP_UINT;
@@ -139,18 +134,15 @@ static bool read_order(struct compile *c, struct predicate *p, struct slice attr
         if (huge != below) *low = 1, *high = 0;
         return true;
     }
-    if (with)
-        *(below ? high : low) = bound;
-    else if (bound == (below ? INT64_MIN : INT64_MAX))
-        *low = 1, *high = 0;
-    else
-        *(below ? high : low) = below ? bound - 1 : bound + 1;
+    if (with) *(below ? high : low) = bound;
+    else if (bound == (below ? INT64_MIN : INT64_MAX)) *low = 1, *high = 0;
+    else *(below ? high : low) = below ? bound - 1 : bound + 1;
     return true;
 }
 
 static bool read_glob(struct compile *c, struct predicate *p) {
     static const uint8_t forms[] = {
-        [GLOB_ANY] = WHEN_EXISTS, [GLOB_EXACT] = WHEN_EQ,          [GLOB_PREFIX] = WHEN_PREFIX,
+        [GLOB_ANY] = WHEN_EXISTS,    [GLOB_EXACT] = WHEN_EQ,          [GLOB_PREFIX] = WHEN_PREFIX,
         [GLOB_SUFFIX] = WHEN_SUFFIX, [GLOB_CONTAINS] = WHEN_CONTAINS, [GLOB_PATTERN] = WHEN_GLOB,
     };
     size_t n;
@@ -163,7 +155,8 @@ static bool read_glob(struct compile *c, struct predicate *p) {
 
 static bool read_string_test(struct compile *c, struct predicate *p, struct slice attribute, struct mpack v) {
     if (!is_text(c, p)) return wrong_type(c, p, attribute, "only eq, in, lt, le, gt, ge and exists apply to it");
-    if (v.type != MP_STR && v.type != MP_BIN) return compile_fail(c, "the test of %s takes a string", quoted(attribute).text);
+    if (v.type != MP_STR && v.type != MP_BIN)
+        return compile_fail(c, "the test of %s takes a string", quoted(attribute).text);
     if (p->op == WHEN_REGEX) {
         char err[160];
         p->regex = regex_new(c->regexes, c->keep, v.s, err, sizeof err);
@@ -244,9 +237,11 @@ static const struct {
     const char *name;
     enum predicate_op op;
 } words[] = {
-    {"and", WHEN_AND},   {"or", WHEN_OR},         {"not", WHEN_NOT},       {"true", WHEN_TRUE},         {"eq", WHEN_EQ},
-    {"in", WHEN_IN},     {"prefix", WHEN_PREFIX}, {"suffix", WHEN_SUFFIX}, {"contains", WHEN_CONTAINS}, {"glob", WHEN_GLOB},
-    {"lt", WHEN_RANGE},  {"le", WHEN_RANGE},      {"gt", WHEN_RANGE},      {"ge", WHEN_RANGE},          {"regex", WHEN_REGEX},
+    {"and", WHEN_AND},       {"or", WHEN_OR},         {"not", WHEN_NOT},
+    {"true", WHEN_TRUE},     {"eq", WHEN_EQ},         {"in", WHEN_IN},
+    {"prefix", WHEN_PREFIX}, {"suffix", WHEN_SUFFIX}, {"contains", WHEN_CONTAINS},
+    {"glob", WHEN_GLOB},     {"lt", WHEN_RANGE},      {"le", WHEN_RANGE},
+    {"gt", WHEN_RANGE},      {"ge", WHEN_RANGE},      {"regex", WHEN_REGEX},
     {"exists", WHEN_EXISTS},
 };
 

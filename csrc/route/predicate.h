@@ -13,22 +13,40 @@
 #include "compile.h"
 
 enum predicate_op {
-    WHEN_TRUE, WHEN_AND, WHEN_OR, WHEN_NOT, /* of others */
-    WHEN_EXISTS, WHEN_RANGE, WHEN_EQ, WHEN_PREFIX, WHEN_SUFFIX, WHEN_IN, WHEN_CONTAINS, WHEN_GLOB, WHEN_REGEX
+    WHEN_TRUE,
+    WHEN_AND,
+    WHEN_OR,
+    WHEN_NOT, /* of others */
+    WHEN_EXISTS,
+    WHEN_RANGE,
+    WHEN_EQ,
+    WHEN_PREFIX,
+    WHEN_SUFFIX,
+    WHEN_IN,
+    WHEN_CONTAINS,
+    WHEN_GLOB,
+    WHEN_REGEX
 };
 
 struct predicate {
-    uint8_t op;   /* enum predicate_op */
-    uint8_t slot; /* leaves: the attribute */
-    bool exact;   /* index.c: the keys found imply the whole predicate */
-    uint64_t cost;               /* index.c: messages expected to get here by its keys; NO_KEYS: none */
-    struct predicate *best;      /* index.c, WHEN_AND: the child whose keys are used */
-    struct predicate *next;      /* next sibling */
+    uint8_t op;             /* enum predicate_op */
+    uint8_t slot;           /* leaves: the attribute */
+    bool exact;             /* index.c: the keys found imply the whole predicate */
+    uint64_t cost;          /* index.c: messages expected to get here by its keys; NO_KEYS: none */
+    struct predicate *best; /* index.c, WHEN_AND: the child whose keys are used */
+    struct predicate *next; /* next sibling */
     union {
         struct predicate *first; /* AND OR NOT: children, dearest to evaluate first (program.c emits backwards) */
-        struct { int64_t low, high; } range; /* numbers in [low, high]; low > high: none. Bools are 0 and 1 */
-        struct { struct slice text, head; }; /* EQ PREFIX SUFFIX CONTAINS GLOB; GLOB: what fitting texts start with */
-        struct { struct slice *values; uint32_t count; }; /* IN: texts, or numbers as predicate_number_key() gives them */
+        struct {
+            int64_t low, high;
+        } range; /* numbers in [low, high]; low > high: none. Bools are 0 and 1 */
+        struct {
+            struct slice text, head;
+        }; /* EQ PREFIX SUFFIX CONTAINS GLOB; GLOB: what fitting texts start with */
+        struct {
+            struct slice *values;
+            uint32_t count;
+        }; /* IN: texts, or numbers as predicate_number_key() gives them */
         struct regex *regex;
     };
 };

@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* memmem */
-#endif
 #include "program.h"
 
 #include <stdlib.h>
@@ -21,10 +18,8 @@ static inline bool is_text(uint8_t type) { return type == ATTR_STR || type == AT
 
 static bool in_range(const struct test *t, const struct attr_value *v) {
     int64_t n;
-    if (!is_text(t->type))
-        n = lookup_number(v, t->type);
-    else if (!predicate_decimal(v->s, &n))
-        return false;
+    if (!is_text(t->type)) n = lookup_number(v, t->type);
+    else if (!predicate_decimal(v->s, &n)) return false;
     return t->range.low <= n && n <= t->range.high;
 }
 

@@ -17,14 +17,16 @@ struct test {
     uint8_t type; /* enum attr_type of that */
     uint32_t yes, no;
     union {
-        struct { int64_t low, high; } range;
+        struct {
+            int64_t low, high;
+        } range;
         struct slice text;
         const struct keytrie *set;
         const struct regex *regex;
     };
 };
 
-struct program { /* all zero = empty */
+struct program {        /* all zero = empty */
     struct test *tests; /* [0], [1] unused */
     uint32_t count, room;
 };

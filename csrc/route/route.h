@@ -3,7 +3,8 @@
  * Routes are tried in order, the first whose predicate holds wins. The table is compiled so that the cost does not grow
  * with the number of routes: exact values of one attribute go through a hash, prefixes through a trie, and only the
  * candidates these leave (plus routes without an indexable part) have their whole predicate evaluated, in route order.
- * Regular expressions are PCRE2-JIT with match limits. No allocation while matching.
+ * Regular expressions are PCRE2-JIT with match limits. No allocation while matching. Reading order: table.c, predicate.h,
+ * index.h, keytrie.h, program.h, lookup.h. A table is for one thread: matching and splitting keep notes in it.
  *
  * The plan's form (MessagePack, written by mosnpy/config/compile.py):
  *   table  = {"routes": [route...]}
@@ -15,6 +16,8 @@
  *             | ["lt"|"le"|"gt"|"ge", attr, number] | ["exists", attr]
  *   value  = str | int | bool
  *   glob: '*' any run (also empty), '?' one byte, '[...]' a set, '\' escapes: as Redis KEYS does it.
+ *   regex: searches; bytes, not UTF; $ is the very end. Running into the match limit is "does not match".
+ *   A value takes its attribute's type: 7 means "7" to a string, "7" means 7 to an int. See predicate.h.
  * A comparison with an absent attribute is false (so `not` of it is true); on an ATTR_STRS attribute it holds if any value does. */
 #ifndef MOSNPY_ROUTE_H
 #define MOSNPY_ROUTE_H
@@ -29,14 +32,14 @@ enum route_action { ROUTE_TO, ROUTE_SPLIT, ROUTE_REPLY };
 struct route {
     struct slice name;  /* owned by the table */
     uint8_t action;     /* enum route_action */
-    bool uses_resource; /* some route of the table looks at the codec's keys: multi-key requests must be checked per key */
+    bool uses_resource; /* some route of the table reads keys: requests with several must be checked per key */
     uint32_t timeout_ms;
-    uint32_t stats;         /* first statistics slot of this route */
-    uint32_t index;         /* position in the table */
-    struct upstream *to;    /* ROUTE_TO */
-    struct slice reply;     /* ROUTE_REPLY: the error text, owned by the table */
-    struct upstream *mirror; /* NULL: none */
-    uint32_t mirror_ppm;     /* share to mirror, in millionths */
+    uint32_t stats;            /* first statistics slot of this route */
+    uint32_t index;            /* position in the table */
+    struct upstream *to;       /* ROUTE_TO */
+    struct slice reply;        /* ROUTE_REPLY: the error text, owned by the table */
+    struct upstream *mirror;   /* NULL: none */
+    uint32_t mirror_ppm;       /* share to mirror, in millionths */
     struct route_split *split; /* ROUTE_SPLIT, see route_upstream */
 };
 

@@ -3,8 +3,8 @@
 struct target {
     struct upstream *upstream;
     int64_t weight;
-    int64_t credit;   /* what it has coming: grows by its weight with every message, shrinks by the total when picked */
-    uint64_t up_to;   /* sticky: takes points below this that no earlier target takes */
+    int64_t credit; /* what it has coming: grows by its weight with every message, shrinks by the total when picked */
+    uint64_t up_to; /* sticky: takes points below this that no earlier target takes */
 };
 
 struct route_split {
@@ -55,14 +55,13 @@ static bool whole(struct mpack v, uint64_t *n) {
     return v.type == MP_UINT || (v.type == MP_INT && v.i >= 0);
 }
 
-struct upstream *split_upstream(struct compile *c, struct mpack v, struct upstream **upstreams, uint32_t upstream_count) {
+struct upstream *split_upstream(struct compile *c, struct mpack v, struct upstream **upstreams,
+                                uint32_t upstream_count) {
     uint64_t n;
-    if (!whole(v, &n))
-        compile_fail(c, "an upstream is given by its number");
+    if (!whole(v, &n)) compile_fail(c, "an upstream is given by its number");
     else if (n >= upstream_count)
         compile_fail(c, "there is no upstream number %llu, only %u", (unsigned long long)n, upstream_count);
-    else
-        return upstreams[n];
+    else return upstreams[n];
     return NULL;
 }
 
@@ -76,13 +75,12 @@ static bool read_target(struct compile *c, struct route_split *s, struct mpack p
         return compile_fail(c, "a weight is an integer from 0 to %d", WEIGHT_MAX);
     if (weight == 0) return true; /* configured, switched off */
     s->total += (int64_t)weight;
-    s->targets[s->count++] =
-        (struct target){.upstream = u, .weight = (int64_t)weight, .up_to = (uint64_t)s->total};
+    s->targets[s->count++] = (struct target){.upstream = u, .weight = (int64_t)weight, .up_to = (uint64_t)s->total};
     return true;
 }
 
-struct route_split *split_read(struct compile *c, struct mpack targets, struct mpack sticky, struct upstream **upstreams,
-                               uint32_t upstream_count) {
+struct route_split *split_read(struct compile *c, struct mpack targets, struct mpack sticky,
+                               struct upstream **upstreams, uint32_t upstream_count) {
     if (targets.type != MP_ARRAY || targets.count == 0 || targets.count > TARGETS_MAX) {
         compile_fail(c, "a split has 1 to %d targets", TARGETS_MAX);
         return NULL;

@@ -1,9 +1,10 @@
-#include <stdlib.h>
+#include "route.h"
 
 #include "compile.h"
 #include "index.h"
-#include "route.h"
 #include "split.h"
+
+#include <stdlib.h>
 
 struct route_table {
     struct arena keep; /* everything below that is not freed by name */
@@ -36,7 +37,9 @@ struct upstream *route_upstream(const struct route *r, const struct message *msg
 }
 
 uint32_t route_count(const struct route_table *t) { return t->count; }
-struct route *route_at(struct route_table *t, uint32_t i) { return &t->routes[i]; }
+struct route *route_at(struct route_table *t, uint32_t i) {
+    return &t->routes[i];
+}
 
 /* --- reading the plan --- */
 
@@ -61,7 +64,8 @@ static bool read_reply(struct compile *c, struct route *r, struct mpack reply) {
 static bool read_action(struct compile *c, struct route *r, struct mpack route, struct upstreams u) {
     struct mpack to = mpack_get(route, "to"), split = mpack_get(route, "split"), reply = mpack_get(route, "reply");
     struct mpack sticky = mpack_get(route, "sticky");
-    if (given(to) + given(split) + given(reply) != 1) return compile_fail(c, "it needs exactly one of to, split and reply");
+    if (given(to) + given(split) + given(reply) != 1)
+        return compile_fail(c, "it needs exactly one of to, split and reply");
     if (given(sticky) && !given(split)) return compile_fail(c, "only a split can be sticky");
     if (given(reply)) return read_reply(c, r, reply);
     if (given(split)) {
@@ -75,7 +79,8 @@ static bool read_action(struct compile *c, struct route *r, struct mpack route, 
 static bool read_mirror(struct compile *c, struct route *r, struct mpack mirror, struct upstreams u) {
     if (!given(mirror)) return true;
     struct mpack share = mpack_get(mirror, "percent");
-    double percent = share.type == MP_INT || share.type == MP_UINT ? (double)mpack_int(share, -1) : mpack_double(share, -1);
+    double percent =
+        share.type == MP_INT || share.type == MP_UINT ? (double)mpack_int(share, -1) : mpack_double(share, -1);
     if (!(percent >= 0 && percent <= 100)) return compile_fail(c, "the percent of a mirror is a number from 0 to 100");
     r->mirror_ppm = (uint32_t)(percent * 10000 + 0.5);
     return (r->mirror = split_upstream(c, mpack_get(mirror, "to"), u.at, u.count)) != NULL;

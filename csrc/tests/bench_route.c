@@ -1,11 +1,11 @@
 /* What a lookup costs, in nanoseconds, by kind and number of routes. Not run by the tests:
- *   cc -O3 -o /tmp/bench_route csrc/tests/bench_route.c csrc/route/[a-z]*.c csrc/core/{mpack,base}.c -lpcre2-8 && /tmp/bench_route
+ *   cc -O3 -Icsrc -o /tmp/bench_route csrc/tests/bench_route.c csrc/route/[a-z]*.c csrc/core/{mpack,base}.c -lpcre2-8
  * Keys are 8,192 different strings in random order, so the table and not the branch predictor is measured. */
+#include "route/route.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include "../route/route.h"
 
 struct message {
     struct slice key, command;
@@ -40,7 +40,11 @@ static struct message messages[KEYS];
 
 /* Names as people give them: of many lengths, sharing beginnings. */
 static void varied(char *s, uint32_t i) {
-    static const char *const teams[] = {"checkout", "search", "ads", "identity-service", "mail"}, *const things[] = {"session", "cart:v2", "idx", "recommendation", "q"};
+    static const char *const teams[] = {"checkout", "search", "ads", "identity-service", "mail"}, *const things[] = {
+                                                                                                      "session",
+                                                                                                      "cart:v2", "idx",
+                                                                                                      "recommendation",
+                                                                                                      "q"};
     sprintf(s, "prod:%s:%s:%x:", teams[i % 5], things[i / 5 % 5], i * 2654435761u >> (i % 4 * 7));
 }
 static void tenant(char *s, uint32_t i) { sprintf(s, "tenant%u:", i); }
@@ -54,7 +58,8 @@ static struct route_table *table(const char *op, uint32_t n, void (*name)(char *
         put(0xdf, i < n ? 3 : 2), put_text("name"), put_text("r"), put_text("to"), *end++ = 0;
         if (i == n) break;
         put_text("when");
-        if (with_command) put(0xdd, 3), put_text("and"), put(0xdd, 3), put_text("eq"), put_text("operation"), put_text("GET");
+        if (with_command)
+            put(0xdd, 3), put_text("and"), put(0xdd, 3), put_text("eq"), put_text("operation"), put_text("GET");
         name(text, i);
         put(0xdd, 3), put_text(op), put_text("key"), put_text(text);
     }

@@ -1,6 +1,6 @@
 /* libFuzzer target. Either any bytes are a plan, which must be refused with a sentence or matched without fault; or they
  * choose a random well-formed table and messages, on which the compiled table must agree with trying every route.
- * clang -g -O1 -fsanitize=fuzzer,address,undefined csrc/tests/fuzz_route.c csrc/route/[a-z]*.c csrc/core/{mpack,base}.c -lpcre2-8 */
+ * `make fuzz FUZZ=route` runs it. */
 #include "route_model.h"
 
 static struct upstream *ups[] = {(struct upstream *)"a", (struct upstream *)"b"};

@@ -3,16 +3,27 @@
 #ifndef MOSNPY_ROUTE_MODEL_H
 #define MOSNPY_ROUTE_MODEL_H
 
+#include "route/route.h"
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../route/route.h"
-
 /* --- the codec: struct codec and struct message are whatever these functions make of them --- */
 
-enum { MODEL_KEY, MODEL_KEYS, MODEL_DB, MODEL_FLAG, MODEL_USER, MODEL_COUNT, MODEL_OPERATION = MODEL_COUNT, MODEL_RESOURCE, MODEL_ALL };
+enum {
+    MODEL_KEY,
+    MODEL_KEYS,
+    MODEL_DB,
+    MODEL_FLAG,
+    MODEL_USER,
+    MODEL_TAGS,
+    MODEL_COUNT,
+    MODEL_OPERATION = MODEL_COUNT,
+    MODEL_RESOURCE,
+    MODEL_ALL
+};
 enum { MODEL_STRINGS = 64 };
 static const struct {
     const char *name;
@@ -21,17 +32,23 @@ static const struct {
 } model_attributes[MODEL_ALL] = {
     {"model.key", ATTR_CODEC + MODEL_KEY, ATTR_STR},   {"model.keys", ATTR_CODEC + MODEL_KEYS, ATTR_STRS},
     {"model.db", ATTR_CODEC + MODEL_DB, ATTR_INT},     {"model.flag", ATTR_CODEC + MODEL_FLAG, ATTR_BOOL},
-    {"model.user", ATTR_CODEC + MODEL_USER, ATTR_STR}, {"operation", ATTR_operation, ATTR_STR},
-    {"resource", ATTR_resource, ATTR_STR},
+    {"model.user", ATTR_CODEC + MODEL_USER, ATTR_STR}, {"model.tags", ATTR_CODEC + MODEL_TAGS, ATTR_STRS},
+    {"operation", ATTR_operation, ATTR_STR},           {"resource", ATTR_resource, ATTR_STR},
 };
 
 struct message {
     bool has[MODEL_ALL];
     struct slice text[MODEL_ALL];
-    struct slice keys[MODEL_STRINGS]; /* MODEL_KEYS: has = not empty */
+    struct slice keys[MODEL_STRINGS]; /* MODEL_KEYS; MODEL_TAGS is the last half of them, backwards */
     uint32_t key_count;
     int64_t number[MODEL_ALL];
 };
+
+static inline bool model_string(const struct message *m, int attribute, uint32_t i, struct slice *s) {
+    if (i >= (attribute == MODEL_KEYS ? m->key_count : m->key_count / 2)) return false;
+    *s = m->keys[attribute == MODEL_KEYS ? i : m->key_count - 1 - i];
+    return true;
+}
 
 static uint32_t model_fetches[MODEL_ALL]; /* calls of attr_get since they were last cleared */
 
@@ -41,10 +58,7 @@ bool attr_get(const struct message *msg, uint16_t id, uint32_t i, struct attr_va
         model_fetches[a]++;
         v->type = model_attributes[a].type;
         switch (v->type) {
-        case ATTR_STRS:
-            if (i >= msg->key_count) return false;
-            v->s = msg->keys[i];
-            return true;
+        case ATTR_STRS: return model_string(msg, (int)a, i, &v->s);
         case ATTR_STR: v->s = msg->text[a]; break;
         case ATTR_INT: v->i = msg->number[a]; break;
         case ATTR_BOOL: v->b = msg->number[a] != 0; break;
@@ -54,7 +68,7 @@ bool attr_get(const struct message *msg, uint16_t id, uint32_t i, struct attr_va
     return false;
 }
 
-static int model_attribute(struct slice name) {
+static inline int model_attribute(struct slice name) {
     for (int a = 0; a < MODEL_ALL; a++) {
         const char *full = model_attributes[a].name;
         if (slice_eq(name, slice_of(full, strlen(full)))) return a;
@@ -78,27 +92,27 @@ struct pack {
     size_t n, room;
 };
 
-static void pack_bytes(struct pack *k, const void *p, size_t n) {
+static inline void pack_bytes(struct pack *k, const void *p, size_t n) {
     if (k->n + n > k->room) k->p = realloc(k->p, k->room = 2 * (k->n + n) + 64);
     if (n) memcpy(k->p + k->n, p, n);
     k->n += n;
 }
-static void pack_head(struct pack *k, uint8_t head, uint64_t n, int width) {
+static inline void pack_head(struct pack *k, uint8_t head, uint64_t n, int width) {
     pack_bytes(k, &head, 1);
     for (int i = width; i-- > 0;) pack_bytes(k, &(uint8_t){(uint8_t)(n >> (8 * i))}, 1);
 }
-static void pack_str(struct pack *k, struct slice s) { pack_head(k, 0xdb, s.n, 4), pack_bytes(k, s.p, s.n); }
-static void pack_text(struct pack *k, const char *s) { pack_str(k, slice_of(s, strlen(s))); }
-static void pack_array(struct pack *k, uint32_t n) { pack_head(k, 0xdd, n, 4); }
-static void pack_map(struct pack *k, uint32_t n) { pack_head(k, 0xdf, n, 4); }
-static void pack_int(struct pack *k, int64_t i) { pack_head(k, i < 0 ? 0xd3 : 0xcf, (uint64_t)i, 8); }
-static void pack_bool(struct pack *k, bool b) { pack_head(k, b ? 0xc3 : 0xc2, 0, 0); }
-static void pack_double(struct pack *k, double d) {
+static inline void pack_str(struct pack *k, struct slice s) { pack_head(k, 0xdb, s.n, 4), pack_bytes(k, s.p, s.n); }
+static inline void pack_text(struct pack *k, const char *s) { pack_str(k, slice_of(s, strlen(s))); }
+static inline void pack_array(struct pack *k, uint32_t n) { pack_head(k, 0xdd, n, 4); }
+static inline void pack_map(struct pack *k, uint32_t n) { pack_head(k, 0xdf, n, 4); }
+static inline void pack_int(struct pack *k, int64_t i) { pack_head(k, i < 0 ? 0xd3 : 0xcf, (uint64_t)i, 8); }
+static inline void pack_bool(struct pack *k, bool b) { pack_head(k, b ? 0xc3 : 0xc2, 0, 0); }
+static inline void pack_double(struct pack *k, double d) {
     uint64_t bits;
     memcpy(&bits, &d, 8);
     pack_head(k, 0xcb, bits, 8);
 }
-static void pack_free(struct pack *k) { free(k->p), *k = (struct pack){0}; }
+static inline void pack_free(struct pack *k) { free(k->p), *k = (struct pack){0}; }
 
 /* JSON with ' for ", so that plans can be written in the tests; no escapes but \\ and \' within strings. */
 static inline const char *pack_json(struct pack *k, const char *s) {
@@ -124,20 +138,17 @@ static inline const char *pack_json(struct pack *k, const char *s) {
         return s + 1;
     }
     size_t n = strcspn(s, " ,]}\n");
-    if (strncmp(s, "true", n) == 0 || strncmp(s, "false", n) == 0)
-        pack_bool(k, *s == 't');
-    else if (strncmp(s, "null", n) == 0)
-        pack_head(k, 0xc0, 0, 0);
-    else if (memchr(s, '.', n))
-        pack_double(k, strtod(s, NULL));
-    else
-        *s == '-' ? pack_int(k, strtoll(s, NULL, 10)) : pack_head(k, 0xcf, strtoull(s, NULL, 10), 8);
+    if (strncmp(s, "true", n) == 0 || strncmp(s, "false", n) == 0) pack_bool(k, *s == 't');
+    else if (strncmp(s, "null", n) == 0) pack_head(k, 0xc0, 0, 0);
+    else if (memchr(s, '.', n)) pack_double(k, strtod(s, NULL));
+    else *s == '-' ? pack_int(k, strtoll(s, NULL, 10)) : pack_head(k, 0xcf, strtoull(s, NULL, 10), 8);
     return s + n;
 }
 
 /* --- what a predicate means --- */
 
-static bool model_glob(struct slice g, struct slice s) { /* by dynamic programming: fits[j] = pattern so far takes s[0..j) */
+static inline bool model_glob(struct slice g,
+                              struct slice s) { /* by dynamic programming: fits[j] = pattern so far takes s[0..j) */
     bool *fits = calloc(s.n + 1, 1), *then = calloc(s.n + 1, 1);
     fits[0] = true;
     for (size_t i = 0; i < g.n;) {
@@ -166,7 +177,8 @@ static bool model_glob(struct slice g, struct slice s) { /* by dynamic programmi
             set[c] = true;
         }
         then[0] = star && fits[0];
-        for (size_t j = 0; j < s.n; j++) then[j + 1] = star ? fits[j + 1] || then[j] : fits[j] && set[s.p[j]] != negated;
+        for (size_t j = 0; j < s.n; j++)
+            then[j + 1] = star ? fits[j + 1] || then[j] : fits[j] && set[s.p[j]] != negated;
         bool *swap = fits;
         fits = then, then = swap;
     }
@@ -175,7 +187,7 @@ static bool model_glob(struct slice g, struct slice s) { /* by dynamic programmi
     return result;
 }
 
-static bool model_decimal(struct slice s, long double *n) {
+static inline bool model_decimal(struct slice s, long double *n) {
     size_t digits = s.n && s.p[0] == '-' ? s.n - 1 : s.n;
     if (!digits) return false;
     long double sum = 0;
@@ -189,11 +201,11 @@ static bool model_decimal(struct slice s, long double *n) {
     return true;
 }
 
-static long double model_number(struct mpack v) {
+static inline long double model_number(struct mpack v) {
     return v.type == MP_UINT ? (long double)v.u : v.type == MP_INT ? (long double)v.i : v.d;
 }
 
-static bool model_equal(int a, const struct message *m, struct slice s, struct mpack v) {
+static inline bool model_equal(int a, const struct message *m, struct slice s, struct mpack v) {
     char digits[40];
     if (model_attributes[a].type == ATTR_STR || model_attributes[a].type == ATTR_STRS) {
         if (v.type == MP_STR) return slice_eq(s, v.s);
@@ -202,16 +214,13 @@ static bool model_equal(int a, const struct message *m, struct slice s, struct m
         return slice_eq(s, slice_of(text, strlen(text)));
     }
     long double want;
-    if (v.type == MP_BOOL)
-        want = v.b;
-    else if (v.type != MP_STR)
-        want = model_number(v);
-    else if (!model_decimal(v.s, &want))
-        want = v.s.n == 4; /* "true" */
+    if (v.type == MP_BOOL) want = v.b;
+    else if (v.type != MP_STR) want = model_number(v);
+    else if (!model_decimal(v.s, &want)) want = v.s.n == 4; /* "true" */
     return want == (model_attributes[a].type == ATTR_BOOL ? m->number[a] != 0 : (long double)m->number[a]);
 }
 
-static bool model_regex(struct slice pattern, struct slice s) { /* PCRE2's interpreter */
+static inline bool model_regex(struct slice pattern, struct slice s) { /* PCRE2's interpreter */
     int code;
     size_t offset;
     pcre2_code *regex = pcre2_compile(pattern.p, pattern.n, PCRE2_DOLLAR_ENDONLY, &code, &offset, NULL);
@@ -222,7 +231,7 @@ static bool model_regex(struct slice pattern, struct slice s) { /* PCRE2's inter
     return code >= 0;
 }
 
-static bool model_value(const char *op, int a, const struct message *m, struct slice s, struct mpack v) {
+static inline bool model_value(const char *op, int a, const struct message *m, struct slice s, struct mpack v) {
     if (!strcmp(op, "eq")) return model_equal(a, m, s, v);
     if (!strcmp(op, "exists")) return true;
     if (!strcmp(op, "in")) {
@@ -245,7 +254,7 @@ static bool model_value(const char *op, int a, const struct message *m, struct s
     return !strcmp(op, "lt") ? n < with : !strcmp(op, "le") ? n <= with : !strcmp(op, "gt") ? n > with : n >= with;
 }
 
-static bool model_holds(struct mpack p, const struct message *m) {
+static inline bool model_holds(struct mpack p, const struct message *m) {
     if (p.type != MP_ARRAY) return true;
     struct mpack_iter it = mpack_iter(p);
     struct mpack word, child, name, value = {0};
@@ -263,14 +272,15 @@ static bool model_holds(struct mpack p, const struct message *m) {
     mpack_next(&it, &name);
     mpack_next(&it, &value);
     int a = model_attribute(name.s);
-    if (a != MODEL_KEYS) return m->has[a] && model_value(op, a, m, m->text[a], value);
-    for (uint32_t i = 0; i < m->key_count; i++)
-        if (model_value(op, a, m, m->keys[i], value)) return true;
+    if (model_attributes[a].type != ATTR_STRS) return m->has[a] && model_value(op, a, m, m->text[a], value);
+    struct slice s;
+    for (uint32_t i = 0; model_string(m, a, i, &s); i++)
+        if (model_value(op, a, m, s, value)) return true;
     return false;
 }
 
 /* The first route that holds, -1 = none. */
-static int model_find(struct mpack table, const struct message *m) {
+static inline int model_find(struct mpack table, const struct message *m) {
     struct mpack_iter it = mpack_iter(mpack_get(table, "routes"));
     struct mpack route;
     for (int i = 0; mpack_next(&it, &route); i++)
@@ -285,13 +295,13 @@ struct dice {
     const uint8_t *p, *end;
 };
 
-static uint32_t roll(struct dice *d, uint32_t n) {
+static inline uint32_t roll(struct dice *d, uint32_t n) {
     if (d->rng) return (uint32_t)(rng_next(&d->rng) >> 33) % n;
     return d->p < d->end ? *d->p++ % n : 0;
 }
 
 /* Few letters and common beginnings, so that strings meet: as prefixes of each other, equal, on both sides of a word. */
-static struct slice random_text(struct dice *d, uint8_t *room, bool glob) {
+static inline struct slice random_text(struct dice *d, uint8_t *room, bool glob) {
     static const char *const heads[] = {"", "", "a", "ab:", "tenant1", "tenant12:ab", "0123456789abcdef:"};
     const char *letters = glob ? "ab:1*?[]^-\\*" : "ab:1", *head = heads[roll(d, countof(heads))];
     size_t n = strlen(head), more = roll(d, roll(d, 4) ? 5 : 20);
@@ -302,28 +312,30 @@ static struct slice random_text(struct dice *d, uint8_t *room, bool glob) {
 
 static const char *const random_regexes[] = {"^a", "b$", "a.*b", "^(ab|ba)+:", "[^a]$", "^tenant[0-9]+:", "1"};
 
-static void random_value(struct pack *k, struct dice *d, int a) {
+static inline void random_value(struct pack *k, struct dice *d, int a) {
     uint8_t room[64];
     static const int64_t numbers[] = {0, 1, 1, 11, -1, 2, INT64_MAX, INT64_MIN};
     switch (model_attributes[a].type) {
     case ATTR_INT:
-        if (roll(d, 8) == 0)
-            pack_text(k, roll(d, 2) ? "1" : "-1");
-        else
-            pack_int(k, numbers[roll(d, countof(numbers))]);
+        if (roll(d, 8) == 0) pack_text(k, roll(d, 2) ? "1" : "-1");
+        else pack_int(k, numbers[roll(d, countof(numbers))]);
         break;
     case ATTR_BOOL: roll(d, 4) ? pack_bool(k, roll(d, 2)) : pack_text(k, roll(d, 2) ? "true" : "false"); break;
     default: roll(d, 8) ? pack_str(k, random_text(d, room, false)) : pack_int(k, roll(d, 12));
     }
 }
 
-static void random_leaf(struct pack *k, struct dice *d) {
-    static const char *const ops[] = {"eq", "in", "lt", "le", "gt", "ge", "exists", "prefix", "prefix", "glob", "suffix", "contains", "regex"};
+static inline void random_leaf(struct pack *k, struct dice *d) {
+    static const char *const ops[] = {"eq",     "in",     "lt",   "le",     "gt",       "ge",   "exists",
+                                      "prefix", "prefix", "glob", "suffix", "contains", "regex"};
     static const double bounds[] = {0.5, -0.5, 1, 1.5, -1e30, 1e30, 11, 9223372036854775808.0};
     int a = (int)roll(d, MODEL_ALL);
     if (roll(d, 2)) a = MODEL_KEY;
     enum attr_type type = model_attributes[a].type;
-    const char *op = ops[roll(d, type == ATTR_INT ? 7 : type == ATTR_BOOL ? 2 : countof(ops))], *name = model_attributes[a].name;
+    const char *op = ops[roll(d, type == ATTR_INT    ? 7
+                                 : type == ATTR_BOOL ? 2
+                                                     : countof(ops))],
+               *name = model_attributes[a].name;
     uint8_t room[64];
     pack_array(k, !strcmp(op, "exists") ? 2 : 3);
     pack_text(k, op);
@@ -344,7 +356,7 @@ static void random_leaf(struct pack *k, struct dice *d) {
     }
 }
 
-static void random_predicate(struct pack *k, struct dice *d, uint32_t depth) {
+static inline void random_predicate(struct pack *k, struct dice *d, uint32_t depth) {
     uint32_t kind = depth ? roll(d, 8) : 7;
     if (kind > 3) {
         random_leaf(k, d);
@@ -361,7 +373,7 @@ static void random_predicate(struct pack *k, struct dice *d, uint32_t depth) {
     }
 }
 
-static void random_table(struct pack *k, struct dice *d, uint32_t routes) {
+static inline void random_table(struct pack *k, struct dice *d, uint32_t routes) {
     pack_map(k, 1);
     pack_text(k, "routes");
     pack_array(k, routes);
@@ -381,7 +393,7 @@ struct random_message {
     uint8_t room[MODEL_ALL + MODEL_STRINGS][64];
 };
 
-static void random_message(struct random_message *r, struct dice *d) {
+static inline void random_message(struct random_message *r, struct dice *d) {
     r->m = (struct message){0};
     for (int a = 0; a < MODEL_ALL; a++) {
         r->m.has[a] = roll(d, 6) != 0;
