@@ -121,6 +121,7 @@ types: $(VENV)/.installed ## mypy --strict
 # ---- C: tests, fuzzing -----------------------------------------------------------------------------------------------
 # The engine and the codecs build without Python. Their objects go into an archive, so that a test links what it uses.
 
+Q := $(if $(V),,@)# make V=1 shows the commands
 C_SOURCES := $(wildcard csrc/core/*.c csrc/codecs/*.c csrc/route/*.c csrc/filters/*.c)
 C_TESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
 C_FUZZERS := $(patsubst csrc/tests/fuzz_%.c,%,$(wildcard csrc/tests/fuzz_*.c))
@@ -138,12 +139,13 @@ ctest: ## C tests under ASan and UBSan
 
 build/ctest/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CTEST_FLAGS) -c $< -o $@
+	@echo "cc $<"
+	$(Q)$(CC) $(CTEST_FLAGS) -c $< -o $@
 build/ctest/core.a: $(C_SOURCES:%.c=build/ctest/%.o)
 	@rm -f $@
 	@ar rcs $@ $^
 build/ctest/%: build/ctest/csrc/tests/%.o build/ctest/core.a
-	$(CC) $(CTEST_FLAGS) $^ -lpcre2-8 -lm -lpthread -o $@
+	$(Q)$(CC) $(CTEST_FLAGS) $^ -lpcre2-8 -lm -lpthread -o $@
 run-%: build/ctest/%
 	@build/ctest/$* && echo "ok $*"
 
@@ -154,18 +156,20 @@ fuzz: ## libFuzzer, FUZZ_SECONDS each (30), FUZZ="resp …" or all
 
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_FLAGS) -c $< -o $@
+	@echo "$(CLANG) $<"
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -c $< -o $@
 build/fuzz/core.a: $(C_SOURCES:%.c=build/fuzz/%.o)
 	@rm -f $@
 	@ar rcs $@ $^
 build/fuzz/%: build/fuzz/csrc/tests/fuzz_%.o build/fuzz/core.a
-	$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer $^ -lpcre2-8 -lm -lpthread -o $@
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer $^ -lpcre2-8 -lm -lpthread -o $@
 # What it finds new goes to build/; tests/data/fuzz/<name> holds the seeds, and inputs that once broke something.
 fuzz-%: build/fuzz/%
 	@mkdir -p build/fuzz/corpus/$*
-	build/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-		-artifact_prefix=build/fuzz/$*- build/fuzz/corpus/$* $(wildcard tests/data/fuzz/$*) 2>&1 | \
-		grep -vE '^#[0-9]+\s+(NEW|REDUCE|pulse)' ; exit $${PIPESTATUS[0]}
+	@build/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix=build/fuzz/$*- build/fuzz/corpus/$* $(wildcard tests/data/fuzz/$*) >build/fuzz/$*.log 2>&1 \
+		|| { grep -vE '^#[0-9]+|# Uses:' build/fuzz/$*.log | tail -100; echo "fuzz $*: FAILED, all of it in build/fuzz/$*.log"; exit 1; }
+	@sed -n 's/^Done \(.*\)/fuzz $*: \1/p' build/fuzz/$*.log
 
 .PRECIOUS: build/ctest/%.o build/fuzz/%.o build/ctest/core.a build/fuzz/core.a build/ctest/test_% build/fuzz/%
 -include $(shell find build/ctest build/fuzz -name '*.d' 2>/dev/null)
