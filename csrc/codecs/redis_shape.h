@@ -50,6 +50,8 @@ enum redis_shape {
         REDIS_SHAPE_COUNT
 };
 
+/* Reads a shape column into cmd. false: no such shape. */
+bool redis_shape_parse(struct slice column, struct redis_command *cmd);
 /* The shape a reply to this request needs on its way from a RESP2 upstream to a RESP3 client; 0 also for cmd == NULL.
  * Asked when the request is there, kept by the stream until the reply comes. */
 uint16_t redis_command_shape(const struct redis_command *cmd, const struct resp_request *r, const uint8_t *p);

@@ -103,6 +103,7 @@ struct redis_command {
 };
 
 struct redis_table;
+uint8_t redis_finder_of(const struct redis_command *cmd); /* private: the finder of redis_keys.c for this name, 0 = none */
 
 /* `list`: [[NAME, arity, [flag…], first, last, step, class, merge, shape, [subcommand…]]…]. NULL and a sentence in err when an entry is malformed. */
 struct redis_table *redis_table_new(struct mpack list, char *err, size_t err_size);
