@@ -152,7 +152,7 @@ static bool splits(const struct redis_command *cmd) {
 }
 
 static bool many_keys(const struct redis_request *q) {
-    return q->cmd && (q->cmd->last != q->cmd->first || q->cmd->spec_count || (q->cmd->flags & REDIS_MOVABLE));
+    return q->cmd && (q->cmd->last != q->cmd->first || q->cmd->finder);
 }
 
 /* A request whose keys don't all follow one route: taken apart if its command can be, refused if not. */

@@ -1,6 +1,6 @@
-/* Shapes: how a RESP2 reply becomes the RESP3 reply Redis itself would have sent, and back.
+/* Shapes: how a RESP2 reply becomes the RESP3 reply Redis itself would have sent.
  *
- * Needed when the client's version and the upstream's differ. Up needs to know the command (a flat array may be a map), down doesn't. */
+ * Needed when the client's version and the upstream's differ. It needs to know the command: a flat array may be a map. */
 #ifndef MOSNPY_REDIS_SHAPE_H
 #define MOSNPY_REDIS_SHAPE_H
 
@@ -56,16 +56,9 @@ bool redis_shape_parse(struct slice column, struct redis_command *cmd);
  * Asked when the request is there, kept by the stream until the reply comes. */
 uint16_t redis_command_shape(const struct redis_command *cmd, const struct resp_request *r, const uint8_t *p);
 
-/* True if a reply that starts with these bytes (n >= 2) surely goes up (or down) unchanged, so it need not be collected. */
+/* True if a reply that starts with these bytes (n >= 2) surely goes up unchanged, so it need not be collected. */
 bool redis_shape_up_passes(uint16_t shape, const uint8_t *p, size_t n);
-bool redis_shape_down_passes(const uint8_t *p, size_t n);
 
 /* Appends the RESP3 form of a complete RESP2 reply. 0, or -1 when the reply is malformed or memory is out (out->n restored). */
 int redis_shape_up(uint16_t shape, struct slice reply, struct resp_out *out);
-/* EXEC: an array whose i-th element has shapes[i] (n of them; further elements as they are). */
-int redis_shape_up_each(const uint16_t *shapes, uint32_t n, struct slice reply, struct resp_out *out);
-/* Appends the RESP2 form of a complete RESP3 reply, as Redis prints it to a RESP2 client: maps flat, sets and pushes as arrays,
- * doubles, big numbers and verbatim strings as bulks, booleans as integers, blob errors as errors, attributes dropped. */
-int redis_shape_down(struct slice reply, struct resp_out *out);
-
 #endif

@@ -92,7 +92,6 @@ static struct slice copy_upper(struct slice prefix, struct slice name) {
 
 static void command_free(struct redis_command *cmd) {
     free((void *)cmd->full_name.p);
-    free(cmd->specs);
     free(cmd->subs);
     free(cmd);
 }

@@ -69,15 +69,11 @@ enum redis_merge_kind {
 #undef X
 };
 
-/* Where keys stand when they don't stand at fixed places (Redis' "key specifications"): search a begin, then find the keys. */
-struct redis_key_spec {
-    uint8_t by_word;  /* begin: 0 = argument `begin`; 1 = behind `word`, searched from argument `begin` (negative: backwards from the end) */
-    uint8_t by_count; /* find: 0 = range; 1 = the argument at begin + count_at tells how many */
-    int16_t begin;
-    int16_t count_at, first; /* by_count: the first key stands at begin + first */
-    int32_t last;            /* range: last key relative to begin; -1 = last argument, -2 = the one before … */
-    int16_t step, limit;     /* limit (with last < 0): keys end after 1/limit of what is left; 0, 1 = all of it */
-    char word[16];           /* upper case, NUL-terminated */
+/* How replies change on their way from RESP2 to RESP3 (redis_shape.h), and when. */
+struct redis_shape_rule {
+    uint16_t shape;    /* enum redis_shape */
+    uint8_t min_args;  /* if the request has at least so many arguments; 0 = always */
+    struct slice word; /* if this option word is present; empty = always. Borrowed from the plan */
 };
 
 struct redis_command {
@@ -88,15 +84,12 @@ struct redis_command {
     uint8_t class;          /* enum redis_class */
     uint8_t merge;          /* enum redis_merge_kind */
     uint8_t finder;         /* private to redis_keys.c: a finder of its own */
-    uint8_t shape_min_args; /* the shape applies if the request has at least so many arguments (0 = always) */
-    uint16_t shape;         /* enum redis_shape of redis_shape.h; ask redis_command_shape() */
-    struct slice shape_word; /* the shape applies if this option word is present; empty = always */
+    uint8_t shape_count;
+    struct redis_shape_rule shapes[3]; /* the first whose condition holds; ask redis_command_shape() */
     int32_t first, last, step; /* keys: argument positions, 0 = none; last < 0 counts from the end */
     uint32_t index;         /* 0 .. redis_table_count() - 1, subcommands included; stable while the table lives */
     uint32_t stats;         /* the owner's: first statistics slot; 0 until set */
     bool learnt;            /* came from an upstream's COMMAND */
-    uint8_t spec_count;
-    struct redis_key_spec *specs; /* key specifications, when first/last/step don't say it all */
     struct redis_command **subs;  /* subcommands, NULL when none */
     uint32_t sub_count;
     struct redis_command *parent; /* of a subcommand */
