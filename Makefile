@@ -180,7 +180,8 @@ fuzz-%: build/fuzz/%
 
 ASAN_TESTS ?= tests/e2e
 asan: build node ## the end-to-end tests with an instrumented extension
-	MOSNPY_SANITIZE=address,undefined MOSNPY_WERROR=1 MOSNPY_JOBS=$(JOBS) $(PY) setup.py -q build --build-lib build/asan/lib --build-temp build/asan/tmp
-	PYTHONSAFEPATH=1 PYTHONPATH=build/asan/lib PYTHONMALLOC=malloc MOSNPY_SANITIZED=1 \
+	@rm -rf build/asan/lib
+	MOSNPY_SANITIZE=address,undefined MOSNPY_JOBS=$(JOBS) $(PY) setup.py -q build --build-lib build/asan/lib --build-temp build/asan/tmp
+	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath build/asan/lib) PYTHONMALLOC=malloc MOSNPY_SANITIZED=1 \
 		LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so) $$($(CC) -print-file-name=libstdc++.so)" \
-		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 $(PY) -m pytest -q -s $(ASAN_TESTS) $(PYTEST_ARGS)
+		MOSNPY_TESTS_TIMEOUT_FACTOR=5 ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 $(PY) -m pytest -q -s $(ASAN_TESTS) $(PYTEST_ARGS)

@@ -61,7 +61,9 @@ def extensions() -> list[Extension]:
         fail("no .pyx under mosnpy/ (and no C generated from one with Cython absent): this tree can't be built")
 
     sanitize = os.environ.get("MOSNPY_SANITIZE", "")
-    extra = [f"-fsanitize={sanitize}", "-g", "-fno-omit-frame-pointer"] if sanitize else ["-g1"]
+    extra = ["-g1"]
+    if sanitize:  # -O1: readable traces, and none of the false warnings gcc gives with -O3 and sanitizers
+        extra = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-g", "-O1", "-fno-omit-frame-pointer"]
     headers = glob.glob("csrc/**/*.h", recursive=True)
     found = []
     for source in sources:
