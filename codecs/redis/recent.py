@@ -1,7 +1,7 @@
 """Commands on keys that came after Redis 7.0, from their documentation.
 
-A server that lacks one answers for itself (-ERR unknown command). Commands of modules are not here: the core learns them from
-the server's own COMMAND when a client first uses one.
+A server that lacks one answers for itself (-ERR unknown command). Commands of modules are not here, nor is MSETEX, whose keys the
+columns can't describe (a count, then every second argument): the core learns them from the server's own COMMAND.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ STRINGS = (
     Command("DELEX", -2, "write", KEY, since="8.4"),
     Command("DELIFEQ", 3, "write", KEY, since="Valkey 9.0"),
     Command("DIGEST", 2, "read", KEY, since="8.4"),
-    Command("MSETEX", -4, "write movable", since="8.4"),
 )
 
 STREAMS = (
