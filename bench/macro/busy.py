@@ -1,7 +1,7 @@
 """Does Python in the worker's main thread slow the data path? mosnpy's core under full load while the main thread burns
 10 ms of Python out of every 20 ms, as a busy controller or a slow coroutine would.
 
-What burns takes CPU from its core whoever burns it. So the loss is told against the same burning done by an unrelated
+What burns takes CPU from its core whoever burns it. So the loss is told against the same burning done by a child
 process on the same core: what remains is what the two threads cost each other (the interpreter lock, shared memory
 management). With three cores or more the burner gets the third; with two it shares the proxy's.
 """
@@ -24,7 +24,7 @@ from .report import Fact
 from .scenario import Load
 
 MOST_LOSS = 5.0  # %, wanted
-QUIET, APART, INSIDE, INLINE = "quiet", "burning in another process", "burning in the main thread", "inline, burning"
+QUIET, APART, INSIDE, INLINE = "quiet", "burning in a process apart", "burning in the main thread", "inline, burning"
 LOAD = Load("controller-busy", "Redis GET, P1, while Python burns 10 ms of every 20")
 
 
@@ -56,42 +56,30 @@ def start_host(
     return Running(name, port, child)
 
 
-def _signalled(child: Child) -> Iterator[None]:
-    os.kill(child.process.pid, signal.SIGUSR1)
+@contextmanager
+def burning(running: Running) -> Iterator[None]:
+    """Tells the host to burn while its run lasts."""
+    os.kill(running.child.process.pid, signal.SIGUSR1)
     try:
         yield
     finally:
-        os.kill(child.process.pid, signal.SIGUSR2)
+        os.kill(running.child.process.pid, signal.SIGUSR2)
 
 
 def compare(
     clock: Clock, cores: Cores, directory: Path, seconds: float, tell: Callable[[str], None]
 ) -> tuple[list[Outcome], list[Fact]]:
-    core = _burn_core(cores)
-    apart = Child(host_command("--only-burn"), core, directory / "burner.log", directory=directory, env=environment())
-
-    @contextmanager
-    def burn_apart(_running: Running) -> Iterator[None]:
-        yield from _signalled(apart)
-
-    @contextmanager
-    def burn_inside(running: Running) -> Iterator[None]:
-        yield from _signalled(running.child)
-
     def begin(name: str, *extra: str) -> Callable[[int], Running]:
         return lambda upstream: start_host(name, upstream, cores, directory, *extra)
 
-    threaded = ("--main-core", str(core))
+    core = ("--main-core", str(_burn_core(cores)))
     entries = [
-        Entry(QUIET, begin(QUIET, *threaded)),
-        Entry(APART, begin(APART, *threaded), around=burn_apart),
-        Entry(INSIDE, begin(INSIDE, *threaded), around=burn_inside),
-        Entry(INLINE, begin(INLINE, "--inline"), around=burn_inside),
+        Entry(QUIET, begin(QUIET, *core)),
+        Entry(APART, begin(APART, *core, "--apart"), around=burning),
+        Entry(INSIDE, begin(INSIDE, *core), around=burning),
+        Entry(INLINE, begin(INLINE, "--inline"), around=burning),
     ]
-    try:
-        outcome = contest(LOAD, entries, clock, cores, directory, seconds, tell)
-    finally:
-        apart.stop()
+    outcome = contest(LOAD, entries, clock, cores, directory, seconds, tell)
     outcome.base, outcome.charted = QUIET, False
     outcome.notes.append(
         "CPU per request includes what the burning itself takes, where it is inside; req/s is what counts"

@@ -6,6 +6,8 @@ does what: the data thread runs the core on the core of the proxy, the main thre
   USR1  start burning: 10 ms of pure Python out of every 20 ms, the load a busy controller would be
   USR2  stop burning
   TERM  end
+With --apart a forked child burns instead: what that costs the data thread is the price of the core alone. (A child, not any
+process: the scheduler may share cores out by session first.)
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mosnpy.core import Core
 
 BURN_S, PERIOD_S = 0.010, 0.020
 SLOTS = 65_536  # u64 each: the row of statistics, as in a real worker
@@ -33,10 +39,15 @@ class Burner:
     def __init__(self) -> None:
         self.burning = False
         self.ending = False
+        self.substitute = 0  # pid of the process that burns in our place
         for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)
 
     def _told(self, number: int, _frame: FrameType | None) -> None:
+        if self.substitute:
+            os.kill(self.substitute, number)
+            self.ending = number in (signal.SIGTERM, signal.SIGINT)
+            return
         self.burning = number == signal.SIGUSR1
         self.ending = number in (signal.SIGTERM, signal.SIGINT)
 
@@ -48,6 +59,15 @@ class Burner:
             for i in range(100):
                 total += i * i
         time.sleep(max(PERIOD_S - (time.perf_counter() - begun), 0))
+
+    def stand_in(self, core: int | None) -> None:
+        """Forks the process that burns in our place, on `core`. Before any thread is started."""
+        self.substitute = os.fork()
+        if not self.substitute:
+            if core is not None:
+                os.sched_setaffinity(0, {core})
+            self.run()
+            os._exit(0)
 
     def run(self) -> None:
         while not self.ending:
@@ -70,15 +90,14 @@ def _listen(entry: dict[str, object]) -> socket.socket:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("config", type=Path, nargs="?")
-    parser.add_argument("--only-burn", action="store_true", help="no core: burn like one, in a process apart")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--apart", action="store_true", help="burn in a child process, not in the main thread")
     parser.add_argument("--inline", action="store_true", help="run the core in the main thread, between the burning")
     parser.add_argument("--main-core", type=int, help="core of the main thread")
     chosen = parser.parse_args()
     burner = Burner()
-    if chosen.only_burn:
-        burner.run()
-        return 0
+    if chosen.apart:
+        burner.stand_in(chosen.main_core)
 
     from mosnpy.config import LocalRegistry, compile_config, load
     from mosnpy.core import Core, block_sizes
@@ -99,22 +118,24 @@ def main() -> int:
         core.post_stop()
         data.join()
     core.close()
+    if burner.substitute:
+        os.waitpid(burner.substitute, 0)
     return 0
 
 
-def _run_inline(core: object, burner: Burner) -> None:
+def _run_inline(core: Core, burner: Burner) -> None:
     """One thread for both: what the design avoids, measured to show why."""
     turns = selectors.DefaultSelector()
-    turns.register(core.fileno(), selectors.EVENT_READ)  # type: ignore[attr-defined]
+    turns.register(core.fileno(), selectors.EVENT_READ)
     due = time.perf_counter()
     while not burner.ending:
         if burner.burning and time.perf_counter() >= due:
-            due += PERIOD_S
             begun = time.perf_counter()
+            due = begun + PERIOD_S
             while time.perf_counter() - begun < BURN_S:
                 sum(i * i for i in range(100))
         if turns.select(0.001 if burner.burning else 0.2):
-            core.poll(0)  # type: ignore[attr-defined]
+            core.poll(0)
 
 
 if __name__ == "__main__":

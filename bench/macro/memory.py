@@ -38,7 +38,6 @@ class Memory:
     after_requests: int
     after_reconnects: int
     idle: int
-    after_idle: int
     tree_pss: int  # of all its processes together, when idle clients have left
 
     @property
@@ -67,30 +66,34 @@ def _load(running: Running, cores: Cores, requests: int) -> None:
         raise RuntimeError(str(figures["failure"]))
 
 
-def _worker(running: Running) -> int:
-    return max(running.pids, key=lambda pid: cpu([pid]).run)
+def _spent(running: Running) -> dict[int, int]:
+    return {pid: cpu([pid]).run for pid in running.pids}
 
 
 def weigh(entry: Entry, cores: Cores, upstream: int) -> Memory:
     """All stages for one proxy, freshly started. RuntimeError or OSError when it did not serve."""
     running = entry.ready(upstream)
-    at_start = {pid: rss_kib(pid) for pid in running.pids}
+    stages: list[dict[int, int]] = []
+
+    def stage() -> None:
+        stages.append({pid: rss_kib(pid) for pid in running.pids})
+
+    stage()
     _load(running, cores, WARM_REQUESTS)
-    worker = _worker(running)
-    warm = rss_kib(worker)
+    stage()
+    before = _spent(running)  # only now: while the proxy starts, its other processes spend more than the load costs
     _load(running, cores, REQUESTS)
-    after_requests = rss_kib(worker)
+    after = _spent(running)
+    stage()
     for _ in range(RECONNECTS):
         _ask(running.port).close()
-    after_reconnects = rss_kib(worker)
+    stage()
     idle = [_ask(running.port) for _ in range(IDLE)]
-    with_idle = rss_kib(worker)
+    stage()
     for conn in idle:
         conn.close()
-    _ask(running.port).close()  # served after the others' ends, in order of arrival
-    return Memory(
-        at_start[worker], warm, after_requests, after_reconnects, with_idle, rss_kib(worker), pss_kib(running.pids)
-    )
+    worker = max(running.pids, key=lambda pid: after[pid] - before[pid])
+    return Memory(*(each[worker] for each in stages), tree_pss=pss_kib(running.pids))
 
 
 def compare(entries: list[Entry], cores: Cores, directory: Path, tell: Callable[[str], None]) -> list[Fact]:
