@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import sys
 import time
@@ -75,8 +76,8 @@ async def _show(stage: Stage, traffic: Traffic, seconds: float | None, terminal:
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
+    picture = Picture(await asyncio.to_thread(stage.ask, "/stats"))
     running = asyncio.create_task(traffic.run())
-    picture = Picture()
     began = time.monotonic()
     end = None if seconds is None else began + seconds
     drawn = 0
@@ -88,9 +89,9 @@ async def _show(stage: Stage, traffic: Traffic, seconds: float | None, terminal:
         stats, clusters = await asyncio.to_thread(lambda: (stage.ask("/stats"), stage.ask("/clusters")))
         if stats is not None and clusters is not None:
             text = picture.draw(stats, clusters, traffic.tally, time.monotonic() - began)
-            if terminal and drawn:
+            if terminal and drawn < shutil.get_terminal_size().lines and drawn:
                 sys.stdout.write(f"\x1b[{drawn}F\x1b[J")  # up to where the last one began, and clear
-            sys.stdout.write(text)
+            sys.stdout.write(text if terminal else f"{text}\n")
             sys.stdout.flush()
             drawn = text.count("\n")
     running.cancel()
@@ -100,8 +101,8 @@ async def _show(stage: Stage, traffic: Traffic, seconds: float | None, terminal:
 class Picture:
     """The table of one moment; rates and latencies are those since the one before."""
 
-    def __init__(self) -> None:
-        self._before: dict[str, Any] | None = None
+    def __init__(self, stats: dict[str, Any] | None) -> None:
+        self._before = stats
 
     def draw(self, stats: dict[str, Any], clusters: dict[str, Any], tally: Tally, seconds: float) -> str:
         before, self._before = self._before or stats, stats
@@ -120,7 +121,7 @@ class Picture:
 
 
 def _rate(now: dict[str, Any], before: dict[str, Any] | None, span: float, name: str = "requests_total") -> str:
-    return count((now[name] - (before or now)[name]) / span)
+    return count((now[name] - (before or {}).get(name, 0)) / span)
 
 
 def _listeners(stats: dict[str, Any], before: dict[str, Any], span: float) -> list[list[object]]:
