@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import string
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .measure import Clock, Entry, Outcome, Sample, contest
+from .measure import Clock, Entry, Outcome, contest
 from .process import Child, Cores, free_port, wait_for_ping
 from .proxies import PEERS, Running, environment
 from .report import Fact
@@ -88,16 +87,14 @@ def compare(
 
 
 def _facts(outcome: Outcome) -> list[Fact]:
-    def rate(run: Sample) -> float:
-        return run.rate
-
+    """Losses between medians: with both on a core of many users single rounds say little."""
     facts = []
     for name, against, wanted in ((INSIDE, APART, MOST_LOSS), (INSIDE, QUIET, None), (INLINE, QUIET, None)):
-        base = {run.round: rate(run) for run in outcome.good(against)}
-        losses = sorted(100 * (1 - rate(run) / base[run.round]) for run in outcome.good(name) if base.get(run.round))
-        if losses:
-            detail = f"rounds {losses[0]:.1f} to {losses[-1]:.1f}"
+        base, rate = (outcome.median(each, lambda run: run.rate) for each in (against, name))
+        if base and rate:
+            rounds = sorted(100 * (1 - ratio) for ratio in outcome.ratios(name, lambda run: run.rate, against))
+            detail = f"rounds {rounds[0]:.1f} to {rounds[-1]:.1f}"
             facts.append(
-                Fact(f"throughput lost: {name}, against {against}", statistics.median(losses), "%", wanted, detail)
+                Fact(f"throughput lost: {name}, against {against}", 100 * (1 - rate / base), "%", wanted, detail)
             )
     return facts

@@ -97,9 +97,11 @@ class Outcome:
     def median(self, proxy: str, value: Callable[[Sample], float]) -> float:
         return statistics.median(map(value, self.good(proxy))) if self.good(proxy) else 0.0
 
-    def ratios(self, peer: str, value: Callable[[Sample], float] = lambda sample: sample.cpu_us) -> list[float]:
+    def ratios(
+        self, peer: str, value: Callable[[Sample], float] = lambda run: run.cpu_us, base: str = ""
+    ) -> list[float]:
         """Peer over base, round by round, in the rounds where both runs count."""
-        ours = {sample.round: value(sample) for sample in self.good(self.base)}
+        ours = {run.round: value(run) for run in self.good(base or self.base)}
         return [value(s) / ours[s.round] for s in self.good(peer) if ours.get(s.round)]
 
     def spread(self, proxy: str) -> float:

@@ -93,7 +93,8 @@ def weigh(entry: Entry, cores: Cores, upstream: int) -> Memory:
     for conn in idle:
         conn.close()
     worker = max(running.pids, key=lambda pid: after[pid] - before[pid])
-    return Memory(*(each[worker] for each in stages), tree_pss=pss_kib(running.pids))
+    start, warm, after_requests, after_reconnects, with_idle = (each[worker] for each in stages)
+    return Memory(start, warm, after_requests, after_reconnects, with_idle, pss_kib(running.pids))
 
 
 def compare(entries: list[Entry], cores: Cores, directory: Path, tell: Callable[[str], None]) -> list[Fact]:
