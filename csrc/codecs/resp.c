@@ -37,10 +37,10 @@ const struct resp_limits resp_limits_guest = {
 enum {
     FRESH = RESP_STATE_FRESH,
     DONE = RESP_STATE_DONE,
-    COUNT,  /* in "*<argc>\r\n" */
-    ARG,    /* at an argument's "$<len>\r\n", all before it complete */
-    BODY,   /* in an argument's bytes: pos is their start, left their number */
-    INLINE, /* in a line */
+    ARG = RESP_STATE_ARG, /* at an argument's "$<len>\r\n", all before it complete */
+    COUNT,                /* in "*<argc>\r\n" */
+    BODY,                 /* in an argument's bytes: pos is their start, left their number */
+    INLINE,               /* in a line */
     BROKEN,
     /* resp_request_rest(): bytes pass and are gone, so each state is one byte's place in "$<len>\r\n<bytes>\r\n" */
     REST_DOLLAR,
@@ -80,8 +80,9 @@ static int64_t read_length(const uint8_t *p, size_t n) {
     return v;
 }
 
-/* Finds the end of the line "<x>…\r\n" that starts at r->pos, not looking again at bytes before r->seen. 1: *text is what
- * stands between the line's first byte and its CR, r->seen behind its LF; 0: wait; < 0: broken, by `too_long` or `bad`. */
+/* Finds the end of the line "<x>…\r\n" that starts at r->pos, not looking again at bytes before r->seen. 1: *text
+ * is what stands between the line's first byte and its CR, r->seen behind its LF; 0: wait; < 0: broken, by
+ * `too_long` or `bad`. */
 static ptrdiff_t count_line(struct resp_request *r, const uint8_t *p, size_t n, uint32_t max, enum resp_error too_long,
                             enum resp_error bad, struct slice *text) {
     size_t from = max_size(r->seen, r->pos), to = min_size(n, (size_t)r->pos + max + 1);
@@ -89,7 +90,7 @@ static ptrdiff_t count_line(struct resp_request *r, const uint8_t *p, size_t n, 
     if (!cr) {
         if (n - r->pos > max) return broken(r, too_long);
         r->seen = (uint32_t)to;
-        return wait_for(r, max_size(n + 1, (size_t)r->pos + 4)); /* the shortest such line is "*1\r\n" */
+        return wait_for(r, max_size(n + 1, (size_t)r->pos + 3)); /* the shortest such line, a wrong one, is "*\r\n" */
     }
     size_t end = (size_t)(cr - p);
     if (end + 1 == n) {
@@ -119,8 +120,22 @@ static ptrdiff_t parse_count(struct resp_request *r, const uint8_t *p, size_t n,
     return 1;
 }
 
+/* As many whole arguments as stand at r->pos, which is most of what a long request consists of. Stops, without a
+ * change, at whatever parse_arg_head() must look at: a cut one, a wrong one, one over a limit. */
+static void whole_args(struct resp_request *r, const uint8_t *p, size_t n, const struct resp_limits *lim) {
+    const uint8_t *end = p + min_size(n, lim->stream_above), *q = p + r->pos, *body, *next;
+    uint32_t max_bulk = lim->max_bulk < lim->guest_bulk ? lim->max_bulk : lim->guest_bulk, len;
+    while (r->known < r->argc && end > q && (next = resp_whole_bulk(q, end, &body, &len)) && len <= max_bulk) {
+        if (r->known < RESP_ARGS) r->arg[r->known] = (struct resp_arg){(uint32_t)(body - p), len};
+        r->known++;
+        q = next;
+    }
+    if (q == p + r->pos) return;
+    r->pos = r->seen = (uint32_t)(q - p);
+}
+
 static ptrdiff_t parse_arg_head(struct resp_request *r, const uint8_t *p, size_t n, const struct resp_limits *lim) {
-    if (n <= r->pos) return wait_for(r, (uint64_t)r->pos + 4);
+    if (n <= r->pos) return wait_for(r, (uint64_t)r->pos + 1);
     if (p[r->pos] != '$') { /* Redis says so only at the end of the line, a moment later */
         r->got = p[r->pos];
         return broken(r, RESP_NOT_BULK);
@@ -153,8 +168,8 @@ static ptrdiff_t parse_arg_body(struct resp_request *r, const uint8_t *p, size_t
     return 1;
 }
 
-/* A line that doesn't start with '*'. Redis searches it with strchr(), so behind a NUL it never sees the end and gives up when
- * the buffer is full; refused at once here, with the text it would have got. */
+/* A line that doesn't start with '*'. Redis searches it with strchr(), so behind a NUL it never sees the end and
+ * gives up when the buffer is full; refused at once here, with the text it would have got. */
 static ptrdiff_t parse_inline(struct resp_request *r, const uint8_t *p, size_t n, const struct resp_limits *lim) {
     size_t to = min_size(n, (size_t)lim->max_inline + 1);
     const uint8_t *lf = r->seen < to ? memchr(p + r->seen, '\n', to - r->seen) : NULL;
@@ -181,6 +196,7 @@ ptrdiff_t resp_request_parse_slow(struct resp_request *r, const uint8_t *p, size
             break;
         case COUNT: got = parse_count(r, p, n, lim); break;
         case ARG:
+            whole_args(r, p, n, lim);
             if (r->known == r->argc) return whole(r);
             got = parse_arg_head(r, p, n, lim);
             break;
@@ -193,7 +209,8 @@ ptrdiff_t resp_request_parse_slow(struct resp_request *r, const uint8_t *p, size
     return got;
 }
 
-ptrdiff_t resp_request_rest(struct resp_request *r, const uint8_t *p, size_t n, bool *done, const struct resp_limits *lim) {
+ptrdiff_t resp_request_rest(struct resp_request *r, const uint8_t *p, size_t n, bool *done,
+                            const struct resp_limits *lim) {
     *done = false;
     if (r->state == ARG && r->large) r->state = REST_DOLLAR, r->seen = r->known;
     size_t i = 0;
@@ -308,8 +325,7 @@ struct resp_arg_iter resp_arg_from(const struct resp_request *r, const uint8_t *
     const struct resp_arg *before = &r->arg[base - 1];
     struct resp_arg_iter it = {p + before->off + before->len + 2, base, r->known};
     struct slice skipped;
-    while (it.i < i && resp_arg_next(&it, &skipped)) {
-    }
+    while (it.i < i && resp_arg_next(&it, &skipped)) {}
     return it;
 }
 

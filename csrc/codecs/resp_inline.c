@@ -1,8 +1,13 @@
-/* Inline commands: one line, words split as redis-cli and sdssplitargs() do: blanks separate, "…" knows \n \r \t \b \a \\ \" and
- * \xHH, '…' knows \' only, and a closing quote must be followed by a blank or the end. */
+/* Inline commands: one line, words split as redis-cli and sdssplitargs() do: blanks separate, "…" knows \n \r \t
+ * \b \a \\ \" and \xHH, '…' knows \' only, and a closing quote must be followed by a blank or the end. A vertical
+ * tab or a form feed separates too, but does not end a word without quotes: so does Redis. */
 #include "resp.h"
 
-static bool blank(uint8_t c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f' || c == 0; }
+static bool ends_word(uint8_t c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == 0; }
+
+static bool blank(uint8_t c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f' || c == 0;
+}
 
 static int hex(uint8_t c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -48,21 +53,19 @@ static bool single_quoted(const uint8_t *p, const uint8_t *end, const uint8_t **
 
 static bool read_word(const uint8_t **at, const uint8_t *end, struct resp_out *word) {
     const uint8_t *p = *at;
-    while (p < end && !blank(*p)) {
+    while (p < end && !ends_word(*p)) {
         bool fine = true;
-        if (*p == '"')
-            fine = double_quoted(p + 1, end, &p, word);
-        else if (*p == '\'')
-            fine = single_quoted(p + 1, end, &p, word);
-        else
-            resp_out_raw(word, p++, 1);
+        if (*p == '"') fine = double_quoted(p + 1, end, &p, word);
+        else if (*p == '\'') fine = single_quoted(p + 1, end, &p, word);
+        else resp_out_raw(word, p++, 1);
         if (!fine) return false;
     }
     *at = p;
     return true;
 }
 
-ptrdiff_t resp_inline_encode(struct resp_request *r, struct slice line, struct resp_out *out, const struct resp_limits *lim) {
+ptrdiff_t resp_inline_encode(struct resp_request *r, struct slice line, struct resp_out *out,
+                             const struct resp_limits *lim) {
     const uint8_t *p = line.p, *end = line.p + line.n;
     struct resp_out word = {0}, words = {0};
     size_t before = out->n;
@@ -72,12 +75,10 @@ ptrdiff_t resp_inline_encode(struct resp_request *r, struct slice line, struct r
         while (p < end && blank(*p)) p++;
         if (p == end) break;
         resp_out_clear(&word);
-        if (!read_word(&p, end, &word))
-            error = RESP_QUOTES;
+        if (!read_word(&p, end, &word)) error = RESP_QUOTES;
         else if (++count > lim->max_args || count > lim->guest_args)
             error = count > lim->guest_args ? RESP_GUEST_COUNT : RESP_BAD_COUNT;
-        else
-            resp_out_bulk(&words, slice_of(word.p ? word.p : (const uint8_t *)"", word.n));
+        else resp_out_bulk(&words, slice_of(word.p ? word.p : (const uint8_t *)"", word.n));
     }
     if (!error && count) {
         resp_out_array(out, count);

@@ -93,8 +93,8 @@ static int length_end(struct resp_scan *s, const struct resp_limits *lim) {
     return 0;
 }
 
-/* One more character of a number, a boolean or a null: only what their grammar may hold, so that nothing else is passed
- * for one. The grammar's order is left to the client. */
+/* One more character of a number, a boolean or a null: only what their grammar may hold, so that nothing else is
+ * passed for one. The grammar's order is left to the client. */
 static bool line_char(const struct resp_scan *s, uint8_t c) {
     bool digit = c >= '0' && c <= '9', sign = c == '-' || c == '+';
     switch (s->head) {
@@ -137,9 +137,10 @@ ptrdiff_t resp_scan_slow(struct resp_scan *s, const uint8_t *p, size_t n, const 
     while (i < n) {
         switch (s->state) {
         case TYPE: {
-            size_t small = s->depth ? resp_small_reply(p + i, p + n) : 0; /* elements of a long array */
-            if (likely(small)) {
-                i += small;
+            size_t whole = resp_whole_reply(p + i, p + n, lim); /* elements of a long array */
+            if (likely(whole)) {
+                if (s->depth == 0) s->type = p[i]; /* behind an attribute */
+                i += whole;
                 if (ended(s)) return (ptrdiff_t)i;
                 break;
             }

@@ -37,7 +37,7 @@ static bool blob(uint8_t type) { return type == '$' || type == '!' || type == '=
 static bool read_aggregate(struct slice *in, struct resp_value *v, int64_t n, size_t head) {
     bool pairs = v->type == '%' || v->type == '|';
     v->null = n == -1 && v->type == '*';
-    if ((n < 0 && !v->null) || n > INT32_MAX / 2) return false;
+    if ((n < 0 && !v->null) || n > INT32_MAX / (pairs ? 2 : 1)) return false;
     v->count = v->null ? 0 : (uint32_t)n * (pairs ? 2 : 1);
     v->raw = slice_of(in->p, head);
     in->p += head, in->n -= head;
@@ -49,22 +49,40 @@ static bool read_blob(struct slice *in, struct resp_value *v, int64_t n, size_t 
     if (v->null) {
         v->raw = slice_of(in->p, head);
     } else {
-        if (n < 0 || (uint64_t)n + 2 > in->n - head || in->p[head + (size_t)n] != '\r' || in->p[head + (size_t)n + 1] != '\n') return false;
+        if (n < 0 || (uint64_t)n + 2 > in->n - head || in->p[head + (size_t)n] != '\r' ||
+            in->p[head + (size_t)n + 1] != '\n')
+            return false;
         v->text = slice_of(in->p + head, (size_t)n);
         v->raw = slice_of(in->p, head + (size_t)n + 2);
-        if (v->type == '=' && n >= 4) v->text.p += 4, v->text.n -= 4;
+        if (v->type == '=') {
+            if (n < 4 || v->text.p[3] != ':') return false;
+            v->text.p += 4, v->text.n -= 4;
+        }
     }
     in->p += v->raw.n, in->n -= v->raw.n;
     return true;
 }
 
+/* The line behind the type byte. A CR alone belongs to it, as to the scanner; only numbers and the like can't hold
+ * one. */
+static bool read_line(struct slice in, struct slice *line) {
+    const uint8_t *from = in.p + 1, *end = in.p + in.n, *cr;
+    while (end - from >= 2 && (cr = memchr(from, '\r', (size_t)(end - from) - 1)) != NULL) {
+        if (cr[1] == '\n') {
+            *line = slice_of(in.p + 1, (size_t)(cr - in.p) - 1);
+            return true;
+        }
+        from = cr + 1;
+    }
+    return false;
+}
+
 bool resp_read(struct slice *in, struct resp_value *v) {
-    const uint8_t *lf = in->n > 2 ? memchr(in->p + 1, '\n', in->n - 1) : NULL;
+    struct slice line;
     int64_t n = 0;
-    if (!lf || lf[-1] != '\r') return false;
+    if (in->n < 3 || !read_line(*in, &line)) return false;
     *v = (struct resp_value){.type = in->p[0]};
-    struct slice line = slice_of(in->p + 1, (size_t)(lf - 1 - (in->p + 1)));
-    size_t head = (size_t)(lf + 1 - in->p);
+    size_t head = line.n + 3;
     if ((aggregate(v->type) || blob(v->type)) && !resp_int(line, &n)) return false;
     if (aggregate(v->type)) return read_aggregate(in, v, n, head);
     if (blob(v->type)) return read_blob(in, v, n, head);
@@ -75,19 +93,20 @@ bool resp_read(struct slice *in, struct resp_value *v) {
     return true;
 }
 
-bool resp_skip(struct slice *in) {
+static bool skip_values(struct slice *in, uint64_t left) {
     struct slice at = *in;
-    uint64_t left = 1;
     while (left) {
         struct resp_value v;
         if (!resp_read(&at, &v)) return false;
         left += v.count;
-        if (v.type != '|') left--; /* an attribute precedes the value it belongs to */
-        if (left > at.n + 1) return false; /* more values announced than bytes are left */
+        if (v.type != '|') left--;     /* an attribute precedes the value it belongs to */
+        if (left > at.n) return false; /* more values announced than bytes are left */
     }
     *in = at;
     return true;
 }
+
+bool resp_skip(struct slice *in) { return skip_values(in, 1); }
 
 bool resp_take(struct slice *in, struct slice *value) {
     const uint8_t *begin = in->p;
@@ -98,7 +117,10 @@ bool resp_take(struct slice *in, struct slice *value) {
 
 bool resp_is_error(struct slice reply, struct slice *text) {
     struct resp_value v;
-    if (!resp_read(&reply, &v) || (v.type != '-' && v.type != '!')) return false;
+    do
+        if (!resp_read(&reply, &v)) return false;
+    while (v.type == '|' && skip_values(&reply, v.count));
+    if (v.type != '-' && v.type != '!') return false;
     *text = v.text;
     return true;
 }
@@ -130,10 +152,18 @@ void resp_out_raw(struct resp_out *o, const void *p, size_t n) {
     o->n += n;
 }
 
-void resp_out_head(struct resp_out *o, uint8_t type, uint64_t count) {
-    char text[32];
-    resp_out_raw(o, text, (size_t)snprintf(text, sizeof text, "%c%llu\r\n", type, (unsigned long long)count));
+/* Type byte, sign, number, CRLF. */
+static void number_line(struct resp_out *o, uint8_t type, bool negative, uint64_t v) {
+    uint8_t text[24], *end = text + sizeof text, *p = end;
+    *--p = '\n', *--p = '\r';
+    do *--p = (uint8_t)('0' + v % 10);
+    while (v /= 10);
+    if (negative) *--p = '-';
+    *--p = type;
+    resp_out_raw(o, p, (size_t)(end - p));
 }
+
+void resp_out_head(struct resp_out *o, uint8_t type, uint64_t count) { number_line(o, type, false, count); }
 
 static void blob_out(struct resp_out *o, uint8_t type, struct slice s) {
     resp_out_head(o, type, s.n);
@@ -153,40 +183,42 @@ static void line_out(struct resp_out *o, uint8_t type, struct slice s) {
 void resp_out_status(struct resp_out *o, struct slice s) { line_out(o, '+', s); }
 void resp_out_error(struct resp_out *o, struct slice s) { line_out(o, '-', s); }
 
-void resp_out_int(struct resp_out *o, int64_t v) {
-    char text[32];
-    resp_out_raw(o, text, (size_t)snprintf(text, sizeof text, ":%lld\r\n", (long long)v));
-}
+void resp_out_int(struct resp_out *o, int64_t v) { number_line(o, ':', v < 0, v < 0 ? 0 - (uint64_t)v : (uint64_t)v); }
 
 void resp_out_array(struct resp_out *o, uint64_t count) { resp_out_head(o, '*', count); }
-void resp_out_map(struct resp_out *o, uint64_t pairs, int version) { resp_out_head(o, version == 3 ? '%' : '*', version == 3 ? pairs : pairs * 2); }
-void resp_out_set(struct resp_out *o, uint64_t count, int version) { resp_out_head(o, version == 3 ? '~' : '*', count); }
-void resp_out_push(struct resp_out *o, uint64_t count, int version) { resp_out_head(o, version == 3 ? '>' : '*', count); }
-void resp_out_null(struct resp_out *o, int version) { version == 3 ? resp_out_raw(o, "_\r\n", 3) : resp_out_raw(o, "$-1\r\n", 5); }
-void resp_out_null_array(struct resp_out *o, int version) { version == 3 ? resp_out_raw(o, "_\r\n", 3) : resp_out_raw(o, "*-1\r\n", 5); }
+void resp_out_map(struct resp_out *o, uint64_t pairs, int version) {
+    resp_out_head(o, version == 3 ? '%' : '*', version == 3 ? pairs : pairs * 2);
+}
+void resp_out_set(struct resp_out *o, uint64_t count, int version) {
+    resp_out_head(o, version == 3 ? '~' : '*', count);
+}
+void resp_out_push(struct resp_out *o, uint64_t count, int version) {
+    resp_out_head(o, version == 3 ? '>' : '*', count);
+}
+void resp_out_null(struct resp_out *o, int version) {
+    version == 3 ? resp_out_raw(o, "_\r\n", 3) : resp_out_raw(o, "$-1\r\n", 5);
+}
+void resp_out_null_array(struct resp_out *o, int version) {
+    version == 3 ? resp_out_raw(o, "_\r\n", 3) : resp_out_raw(o, "*-1\r\n", 5);
+}
 
 void resp_out_bool(struct resp_out *o, bool v, int version) {
-    if (version == 3)
-        resp_out_raw(o, v ? "#t\r\n" : "#f\r\n", 4);
-    else
-        resp_out_int(o, v);
+    if (version == 3) resp_out_raw(o, v ? "#t\r\n" : "#f\r\n", 4);
+    else resp_out_int(o, v);
 }
 
 void resp_out_double(struct resp_out *o, double v, int version) {
     char text[40];
     int n = 0;
-    if (isnan(v) || isinf(v))
-        n = snprintf(text, sizeof text, "%s", isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
+    if (isnan(v) || isinf(v)) n = snprintf(text, sizeof text, "%s", isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
     else
         for (int digits = 15; digits <= 17; digits++) { /* the first that reads back as it was */
             n = snprintf(text, sizeof text, "%.*g", digits, v);
             if (strtod(text, NULL) == v) break;
         }
     struct slice s = slice_of(text, (size_t)n);
-    if (version == 3)
-        line_out(o, ',', s);
-    else
-        resp_out_bulk(o, s);
+    if (version == 3) line_out(o, ',', s);
+    else resp_out_bulk(o, s);
 }
 
 void resp_out_verbatim(struct resp_out *o, const char *format, struct slice s, int version) {
