@@ -15,6 +15,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ os.chdir(ROOT)
 CORE = "mosnpy.core._core"  # the one extension that carries the C; other modules cimport from it
 C_FOLDERS = ("core", "codecs", "route", "filters")
 CFLAGS = ["-O3", "-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra"]  # no -march: a wheel runs on every x86-64
+# Link-time optimization: a request passes ten small functions in as many files, and 35 % of its instructions go with the calls.
+LTO = ["-flto=auto", "-fno-fat-lto-objects"]
 
 
 def fail(message: str) -> None:
@@ -49,6 +52,16 @@ def generated(path: str) -> bool:
     return not path.startswith("csrc")
 
 
+def gcc() -> bool:
+    """Whether the compiler is gcc, whose LTO needs no other linker; clang's does."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    try:
+        told = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return False
+    return "Free Software Foundation" in told
+
+
 def extensions() -> list[Extension]:
     """One per .pyx, names computed from the path: guessing by __init__ files fails inside the namespace folder codecs/."""
     sources = sorted(glob.glob("mosnpy/**/*.pyx", recursive=True))
@@ -61,7 +74,7 @@ def extensions() -> list[Extension]:
         fail("no .pyx under mosnpy/ (and no C generated from one with Cython absent): this tree can't be built")
 
     sanitize = os.environ.get("MOSNPY_SANITIZE", "")
-    extra = ["-g1"]
+    extra = ["-g1", *LTO] if gcc() else ["-g1"]
     if sanitize:  # -O1: readable traces, and none of the false warnings gcc gives with -O3 and sanitizers
         extra = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-g", "-O1", "-fno-omit-frame-pointer"]
     headers = glob.glob("csrc/**/*.h", recursive=True)
@@ -77,7 +90,7 @@ def extensions() -> list[Extension]:
                 include_dirs=["csrc"],
                 libraries=["pcre2-8"] if core else [],
                 extra_compile_args=CFLAGS + extra,
-                extra_link_args=[f"-fsanitize={sanitize}"] if sanitize else [],
+                extra_link_args=[f"-fsanitize={sanitize}"] if sanitize else ["-O3", *extra],
                 depends=headers,
             )
         )
