@@ -4,6 +4,7 @@ Switches, all from the environment:
   MOSNPY_WERROR=1                      warnings in our own C are errors (the Makefile sets it)
   MOSNPY_SANITIZE=address,undefined    an instrumented build; use it with --build-lib, see `make asan`
   MOSNPY_SKIP_NATIVE=1                 no extension at all: installs what Python needs, builds later
+  MOSNPY_LTO=0                         no link-time optimization: a quicker build of slower code, while working on the C
   MOSNPY_JOBS=n                        compilers at once (default: one per core)
 """
 
@@ -74,7 +75,7 @@ def extensions() -> list[Extension]:
         fail("no .pyx under mosnpy/ (and no C generated from one with Cython absent): this tree can't be built")
 
     sanitize = os.environ.get("MOSNPY_SANITIZE", "")
-    extra = ["-g1", *LTO] if gcc() else ["-g1"]
+    extra = ["-g1", *LTO] if os.environ.get("MOSNPY_LTO", "1") != "0" and gcc() else ["-g1"]
     if sanitize:  # -O1: readable traces, and none of the false warnings gcc gives with -O3 and sanitizers
         extra = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-g", "-O1", "-fno-omit-frame-pointer"]
     headers = glob.glob("csrc/**/*.h", recursive=True)
