@@ -17,6 +17,7 @@ import pytest
 from mosnpy.testing.front import Front
 from mosnpy.testing.process import ProxyProcess
 from mosnpy.testing.redis_server import BINARY, RedisServer
+from mosnpy.testing.resp import Wire
 from mosnpy.testing.waiting import free_port
 
 DATA = Path(__file__).parent / "data"
@@ -32,6 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(60))
+
+
+@pytest.fixture(autouse=True)
+def close_wires() -> Iterator[None]:
+    """Raw connections a test left open, most often by failing, are closed with it."""
+    yield
+    Wire.close_opened()
 
 
 def require_redis() -> None:

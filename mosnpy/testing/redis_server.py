@@ -71,7 +71,7 @@ class RedisServer:
     def command(self, *words: Word) -> Node:
         """One command as `harness` on the fixture's own connection, which doesn't pass any proxy."""
         if self._wire is None:
-            self._wire = Wire(self.path, timeout=20)
+            self._wire = Wire(self.path, timeout=20, keep=True)
             self._wire.ok("AUTH", "harness", "harness")
             self._wire.ok("CLIENT", "SETNAME", "harness")
         try:
@@ -119,6 +119,11 @@ class RedisServer:
         for member in self.command("ACL", "USERS").members:
             if member.value not in (b"default", b"harness"):
                 self.command("ACL", "DELUSER", member.value or b"")
+
+    def protect(self, password: str) -> None:
+        """Gives the default user a password, and closes the connections that were let in without one: Redis keeps those."""
+        self.command("ACL", "SETUSER", "default", "resetpass", f">{password}")
+        self.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def freeze(self) -> None:
         """SIGSTOP: the kernel still accepts and acknowledges, nobody answers."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from mosnpy.testing.waiting import FACTOR
 
@@ -160,8 +160,11 @@ def texts(raw: bytes) -> list[str]:
 class Wire:
     """A blocking RESP client. Every read has a timeout, so that a lost reply fails the test instead of hanging it."""
 
-    def __init__(self, address: Address, timeout: float = 10.0, receive_buffer: int = 0) -> None:
-        """`receive_buffer` bytes of SO_RCVBUF make a slow reader felt early; 0 leaves the kernel's default."""
+    opened: ClassVar[list[Wire]] = []  # by the running test, which closes them at its end even when it fails half-way
+
+    def __init__(self, address: Address, timeout: float = 10.0, receive_buffer: int = 0, *, keep: bool = False) -> None:
+        """`receive_buffer` bytes of SO_RCVBUF make a slow reader felt early; 0 leaves the kernel's default. `keep`: outlives
+        the test."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         if not isinstance(address, str) and ":" in address[0]:
             family = socket.AF_INET6
@@ -177,6 +180,13 @@ class Wire:
         if family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
+        if not keep:
+            Wire.opened.append(self)
+
+    @classmethod
+    def close_opened(cls) -> None:
+        while cls.opened:
+            cls.opened.pop().close()
 
     def __enter__(self) -> Wire:
         return self

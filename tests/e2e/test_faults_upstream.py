@@ -88,6 +88,14 @@ def is_error(reply: bytes) -> bool:
     return reply.startswith(b"-") and reply.endswith(b"\r\n")
 
 
+def outcome(wire: Wire) -> bytes:
+    """The reply, or what of one came before the client was closed."""
+    try:
+        return wire.reply()
+    except Closed as closed:
+        return closed.rest
+
+
 def recovers(wire: Wire) -> None:
     until(lambda: wire.ask("GET", "fine") == b"$4\r\nfine\r\n", "the upstream to be used again", timeout=5)
 
@@ -95,11 +103,17 @@ def recovers(wire: Wire) -> None:
 class TestReplies:
     @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
     @pytest.mark.parametrize("part", [b"", b"$", b"$5\r\nab", b"*2\r\n$1\r\na\r\n", b":12"])
-    def test_upstream_dies_mid_reply(self, wire: Wire, fake: FakeUpstream, part: bytes, reset: bool) -> None:
+    def test_upstream_dies_mid_reply(
+        self, shared: Address, wire: Wire, fake: FakeUpstream, part: bytes, reset: bool
+    ) -> None:
         fake.script = close_after(part, reset=reset)
-        assert is_error(wire.ask("GET", "a"))
+        wire.send("GET", "a")
+        data = outcome(wire)
+        # What came of the reply may have been passed on already; then the client is closed and nothing else follows.
+        assert is_error(data) or (part and part.startswith(data))
         fake.script = echo_argument
-        recovers(wire)
+        with Wire(shared) as other:
+            recovers(other)
 
     def test_every_request_in_flight_gets_its_error_in_order(
         self, shared: Address, wire: Wire, fake: FakeUpstream

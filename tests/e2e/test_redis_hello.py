@@ -114,7 +114,7 @@ def test_hello_with_a_wrong_password_changes_nothing(front: Front) -> None:
 
 
 def test_hello_before_auth_on_a_protected_server(front: Front) -> None:
-    front.server.command("ACL", "SETUSER", "default", "resetpass", ">secret")
+    front.server.protect("secret")
     wire = front.wire()
     assert wire.ask("HELLO", 3) == (
         b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "

@@ -39,10 +39,12 @@ COMMANDS = [
 
 
 def with_modules(request: Request) -> bytes | None:
-    if request[0].upper() == b"COMMAND" and len(request) == 1:
+    if [word.upper() for word in request[:2]] == [b"COMMAND", b"INFO"]:
+        asked = [encode(word.lower())[4:] for word in request[2:]]
+        found = [next((one for one in COMMANDS if one[5:].startswith(name)), b"*-1\r\n") for name in asked]
+        return b"*%d\r\n" % len(found) + b"".join(found)
+    if request == [b"COMMAND"]:
         return b"*%d\r\n" % len(COMMANDS) + b"".join(COMMANDS)
-    if request[0].upper() == b"COMMAND":
-        return b"*0\r\n"
     return resp2_session(request)
 
 

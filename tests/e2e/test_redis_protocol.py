@@ -6,11 +6,14 @@ Spec: https://redis.io/docs/latest/develop/reference/protocol-spec/ (sending com
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mosnpy.testing.front import Front
-from mosnpy.testing.resp import Closed, Wire, encode, split_replies
+from mosnpy.testing.redis_server import RedisServer
+from mosnpy.testing.resp import Address, Closed, Wire, encode, split_replies
 from mosnpy.testing.waiting import until
 
 
@@ -112,10 +115,17 @@ class TestProtocolErrors:
 class TestBeforeAuthentication:
     """Strangers get tighter limits: 10 arguments, 16 KiB per bulk."""
 
-    @pytest.fixture
-    def stranger(self, front: Front) -> Wire:
-        front.server.command("ACL", "SETUSER", "default", "resetpass", ">secret")
-        return front.wire()
+    @pytest.fixture(params=["direct", "proxy"])
+    def stranger(self, request: pytest.FixtureRequest, main_server: RedisServer, shared_proxies: Any) -> Iterator[Wire]:
+        """Not known yet to a server with a password, or to a listener with one: only then the proxy knows who is a stranger."""
+        main_server.clean()
+        address: Address = main_server.address
+        if request.param == "proxy":
+            _, address = shared_proxies.get("login", [main_server], listener={"auth": {"password": "secret"}})
+        else:
+            main_server.protect("secret")
+        with Wire(address) as wire:
+            yield wire
 
     def test_many_arguments_are_refused(self, stranger: Wire) -> None:
         stranger.send_raw(b"*11\r\n")

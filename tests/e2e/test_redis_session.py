@@ -184,7 +184,7 @@ class TestUsers:
         assert wire.ask("GET", "x:1").startswith(b"-NOPERM")
 
     def test_password_of_the_default_user(self, front: Front) -> None:
-        front.server.command("ACL", "SETUSER", "default", "resetpass", ">secret")
+        front.server.protect("secret")
         wire = front.wire()
         assert wire.ask("GET", "a") == b"-NOAUTH Authentication required.\r\n"
         # The proxy answers PING itself: it can't know what the server would say of a stranger.
