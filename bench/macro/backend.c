@@ -9,6 +9,7 @@
  */
 #include "wire.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
@@ -19,6 +20,7 @@ enum {
     ARGS = 8,               /* arguments looked at; further ones are counted */
     HEAD = WIRE_BIG + 4096, /* bytes of an unfinished command kept: all but the big last argument of a SET */
     SMALL_OUT = 1 << 20, /* bytes of small replies waiting per connection; a proxy that reads none of them is stuck */
+    LINGER_NS = 5000000, /* stay awake so long after the last command: see loadgen.c on sleeping */
     BIG_HEAD = 320,      /* bytes of a big reply that depend on its key: header and the key itself */
 };
 
@@ -313,8 +315,14 @@ int main(int argc, char **argv) {
     if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &e) < 0) {
         wire_die("epoll: %s", strerror(errno));
     }
-    for (;;) {
-        int n = epoll_wait(epoll_fd, events, EVENTS, -1);
+    for (uint64_t last = 0;;) { /* last: when a batch was last handled, ns */
+        bool busy = wire_now_ns() - last < LINGER_NS;
+        int n = epoll_wait(epoll_fd, events, EVENTS, busy ? 0 : -1);
+        if (n == 0) {
+            sched_yield(); /* to the load generator, if it shares our core */
+            continue;
+        }
+        last = wire_now_ns();
         for (int i = 0; i < n; i++) {
             struct client *c = events[i].data.ptr;
             if (!c) {

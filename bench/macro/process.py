@@ -59,6 +59,9 @@ class Cpu:
 class Child:
     """A program started for the bench, with whatever it forks.
 
+    It gets a process group of its own, so that Ctrl-C reaches only the bench, but stays in our session: Linux may share out
+    a core by session first (autogroup), and load and backend, which yield to each other, must be one party.
+
     Some peers (Envoy from PyPI) ask the kernel to end them when the *thread* that started them ends: start children from
     the main thread only.
     """
@@ -80,7 +83,7 @@ class Child:
                 cwd=directory,
                 env={**os.environ, **(env or {})},
                 preexec_fn=prepare,
-                start_new_session=True,
+                process_group=0,
             )
 
     def alive(self) -> bool:
@@ -102,7 +105,7 @@ class Child:
         return found
 
     def stop(self) -> None:
-        """TERM, and KILL for the whole session when that does not help within 3 s."""
+        """TERM, and KILL for the whole group when that does not help within 3 s."""
         pids = self.pids() if self.alive() else []
         if self.alive():
             self.process.terminate()
@@ -112,7 +115,7 @@ class Child:
             pass
         for pid in pids:
             try:
-                if os.getsid(pid) == self.process.pid:
+                if os.getpgid(pid) == self.process.pid:
                     os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
