@@ -175,6 +175,8 @@ static struct slice user_name(struct conn *c) {
 static bool attribute(const struct message *msg, uint32_t index, uint32_t i, struct attr_value *v) {
     const struct redis_request *q = msg->body;
     v->type = ATTR_STR;
+    if (likely(index == REDIS_ATTR_key && i == 0 && !q->key.p && q->cmd && q->cmd->first == 1 && !q->cmd->finder && q->r->known > 1))
+        return v->s = slice_of(q->p + q->r->arg[1].off, q->r->arg[1].len), true;
     if (i && index != REDIS_ATTR_keys) return false;
     switch ((enum redis_attribute)index) {
     case REDIS_ATTR_command: v->s = command_name(q); return true;
@@ -225,6 +227,7 @@ static int open_conn(struct conn *c) {
     if (!redis_core_of(c->core)) return -1;
     if (c->side == UP) return redis_up_open(c);
     struct redis_down *d = redis_down(c);
+    d->core = redis_core_of(c->core);
     d->resp = 2, d->born_ms = c->core->now_ms, d->multi_db = UINT32_MAX;
     if (redis_options(c)->user_count) d->special |= SPECIAL_GUEST;
     return 0;

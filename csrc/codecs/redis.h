@@ -72,6 +72,7 @@ enum redis_special { /* why a request can't take the short way; 0 for nearly all
 };
 struct redis_down {
     struct resp_request request;
+    struct redis_core *core;
     uint32_t special;
     uint32_t db;
     uint8_t resp; /* 2 or 3 */

@@ -69,6 +69,8 @@ struct upstream *redis_home_upstream(const struct redis_request *q, uint32_t *ti
     return u;
 }
 
+static inline uint16_t operation_of(const struct redis_command *cmd) { return cmd->stats <= UINT16_MAX ? (uint16_t)cmd->stats : 0; }
+
 struct stream *redis_stream(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms) {
     struct conn *c = q->down;
     struct redis_down *d = redis_down(c);
@@ -82,7 +84,7 @@ struct stream *redis_stream(const struct redis_request *q, struct upstream *u, u
     s->upstream = u;
     s->lane_key = redis_lane_of(d);
     if (timeout_ms) s->deadline_ms = c->core->now_ms + timeout_ms;
-    if (q->cmd && q->cmd->stats) s->op_stat = c->listener->plan->stats.row + q->cmd->stats;
+    if (q->cmd) s->op_base = c->listener->plan->stats.row, s->op[0] = operation_of(q->cmd);
     if (unlikely(d->resp == 3)) {
         s->part = redis_command_shape(q->cmd, q->r, q->p);
         s->tag = TAG_NONE;
@@ -104,6 +106,18 @@ static void mirror(const struct redis_request *q, const struct route *route, uin
         route->mirror->stat[UPSTREAM_mirrored_total]++;
     else
         stream_abandon(s);
+}
+
+/* A pipelining client's next request over the same connection joins the run of the one before. */
+static inline bool join(const struct redis_request *q, const struct upstream *u, const struct route *route) {
+    struct conn *c = q->down;
+    struct redis_down *d = redis_down(c);
+    struct stream *last = c->tail;
+    if (!last || u->endpoint_count != 1 || !q->cmd || route->mirror) return false;
+    uint64_t deadline = route->timeout_ms ? c->core->now_ms + route->timeout_ms : UINT64_MAX;
+    if (!stream_may_join(last, u, redis_lane_of(d), deadline) || (d->resp == 3 && redis_up(last->up)->resp2)) return false;
+    stream_join(last, operation_of(q->cmd), q->p, q->n);
+    return true;
 }
 
 /* The short way: one shared connection, nothing to remember. */
@@ -180,6 +194,7 @@ static enum took route_request(const struct redis_request *q) {
     bool sharded = u->endpoint_count > 1 && redis_sharded(u);
     if (likely(!d->special && !q->large && (!cmd || cmd->class == REDIS_CLASS_PLAIN || cmd->class == REDIS_CLASS_LOCAL))) {
         if (likely(!sharded)) {
+            if (join(q, u, route)) return TOOK;
             if (u->endpoint_count > 1 && cmd) redis_first_key(cmd, q->r, q->p, &key);
             return forward(q, u, route, key);
         }
@@ -218,7 +233,7 @@ static enum took take(const struct redis_request *q) {
     struct conn *c = q->down;
     struct redis_down *d = redis_down(c);
     const struct redis_listener *l = redis_options(c);
-    struct redis_core *rc = redis_core_of(c->core);
+    struct redis_core *rc = d->core;
     if (unlikely(c->streams >= l->pipeline)) {
         conn_wait(c, l->pipeline / 2, 0);
         return WAIT;

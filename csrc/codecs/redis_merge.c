@@ -36,31 +36,39 @@ static void sum_or_min(bool sum, const struct slice *replies, uint32_t n, struct
             unexpected(out);
             return;
         }
-        total = sum ? total + v : i == 0 || v < total ? v : total;
+        if (sum && __builtin_add_overflow(total, v, &total)) {
+            unexpected(out); /* no count of anything */
+            return;
+        }
+        if (!sum && (i == 0 || v < total)) total = v;
     }
     resp_out_int(out, total);
 }
 
-/* Arrays of 0 and 1 of the same length: the logical AND, element by element. */
+/* Arrays of 0 and 1 of the same length: the logical AND, element by element. The cursors go side by side. */
 static void logical_and(const struct slice *replies, uint32_t n, struct resp_out *out) {
-    struct resp_value head;
-    struct slice first = replies[0];
-    if (!resp_read(&first, &head) || head.type != '*') {
-        unexpected(out);
-        return;
+    struct slice *at = malloc(n * sizeof *at);
+    struct resp_value v;
+    uint32_t count = 0;
+    size_t before = out->n;
+    bool fine = true;
+    for (uint32_t i = 0; at && fine && i < n; i++) {
+        at[i] = replies[i];
+        fine = resp_read(&at[i], &v) && v.type == '*' && !v.null && (i == 0 || v.count == count);
+        if (fine) count = v.count;
     }
-    resp_out_array(out, head.count);
-    for (uint32_t element = 0; element < head.count; element++) {
+    if (fine) resp_out_array(out, count);
+    for (uint32_t element = 0; at && fine && element < count; element++) {
         bool all = true;
-        for (uint32_t i = 0; i < n; i++) {
-            struct slice in = replies[i];
-            struct resp_value v;
-            bool there = resp_read(&in, &v) && v.count == head.count;
-            for (uint32_t k = 0; there && k <= element; k++) there = resp_read(&in, &v);
-            all &= there && v.text.n == 1 && v.text.p[0] == '1';
+        for (uint32_t i = 0; fine && i < n; i++) {
+            fine = resp_read(&at[i], &v) && v.type == ':';
+            all &= fine && v.text.n == 1 && v.text.p[0] == '1';
         }
         resp_out_int(out, all);
     }
+    if (!at) out->failed = true;
+    if (!fine) out->n = before, unexpected(out);
+    free(at);
 }
 
 /* ---- lists ---- */
@@ -71,7 +79,8 @@ static void concat(const struct slice *replies, uint32_t n, int version, struct 
     for (uint32_t i = 0; i < n; i++) {
         struct slice in = replies[i];
         struct resp_value head;
-        if (!resp_read(&in, &head) || (head.type != '*' && head.type != '~' && head.type != '%')) {
+        bool list = resp_read(&in, &head) && (head.type == '*' || head.type == '~' || head.type == '%');
+        if (!list || (i && (type == '%') != (head.type == '%'))) {
             unexpected(out);
             return;
         }
@@ -166,8 +175,8 @@ static bool is_additive(struct slice name) {
     return false;
 }
 
-static bool is_keyspace(struct slice name) {
-    if (name.n < 3 || memcmp(name.p, "db", 2) != 0) return false;
+static bool is_keyspace(struct slice name) { /* "db" and a number of int */
+    if (name.n < 3 || name.n > 12 || memcmp(name.p, "db", 2) != 0) return false;
     for (size_t i = 2; i < name.n; i++)
         if (name.p[i] < '0' || name.p[i] > '9') return false;
     return true;
@@ -218,7 +227,7 @@ static void info(const struct slice *replies, uint32_t n, int version, struct re
         struct slice in = replies[i];
         struct resp_value v;
         ok = resp_read(&in, &v) && (v.type == '$' || v.type == '=');
-        texts[i] = v.text;
+        if (ok) texts[i] = v.text;
     }
     struct slice first = ok ? texts[0] : (struct slice){NULL, 0};
     while (next_line(&first, &line)) {

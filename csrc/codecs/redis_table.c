@@ -6,10 +6,16 @@
 
 #include "redis_shape.h"
 
+struct table_slot { /* a top-level command with what decides a lookup, in one cache line */
+    struct redis_command *command;
+    uint64_t word;
+    uint32_t size;
+};
+
 struct redis_table {
     struct redis_command **all; /* by index; each owned */
     uint32_t count, room;
-    struct redis_command **slots; /* top-level commands, open addressing */
+    struct table_slot *slots; /* open addressing */
     uint32_t capacity;            /* a power of two */
 };
 
@@ -19,16 +25,33 @@ struct redis_table {
 
 static uint8_t upper(uint8_t c) { return c >= 'a' && c <= 'z' ? (uint8_t)(c - 32) : c; }
 
-/* First and last eight bytes, case bit cleared in all: different names may collide, equal ones in any case agree. */
-static uint32_t name_hash(struct slice name) {
-    uint64_t a = 0, b = 0;
-    if (likely(name.n >= 8)) {
-        memcpy(&a, name.p, 8), memcpy(&b, name.p + name.n - 8, 8);
+/* Upper case of the ASCII letters among eight bytes at once: a byte is a lower-case letter if adding 0x1f carries it past 0x7f
+ * and adding 0x05 doesn't. */
+static inline uint64_t upper_word(uint64_t w) {
+    const uint64_t ones = 0x0101010101010101ULL, low = w & (0x7f * ones);
+    uint64_t from_a = low + (0x80 - 'a') * ones, past_z = low + (0x7f - 'z') * ones;
+    return w - (((from_a ^ past_z) & ~w & (0x80 * ones)) >> 2);
+}
+
+/* The first eight bytes of a name, zero-padded, upper case. Loads overlap instead of reading past the end. */
+static inline uint64_t name_word(struct slice name) {
+    uint64_t w = 0;
+    if (likely(name.n < 4)) {
+        if (likely(name.n)) w = name.p[0] | (uint64_t)name.p[name.n / 2] << (8 * (name.n / 2)) | (uint64_t)name.p[name.n - 1] << (8 * (name.n - 1));
+    } else if (name.n < 8) {
+        uint32_t a, b;
+        memcpy(&a, name.p, 4), memcpy(&b, name.p + name.n - 4, 4);
+        w = a | (uint64_t)b << (8 * (name.n - 4));
     } else {
-        for (size_t i = 0; i < name.n; i++) a = a << 8 | name.p[i];
+        memcpy(&w, name.p, 8);
     }
-    a &= 0xdfdfdfdfdfdfdfdfULL, b &= 0xdfdfdfdfdfdfdfdfULL;
-    return (uint32_t)(((a ^ (b << 7 | b >> 57)) * 0x9e3779b97f4a7c15ULL + name.n) >> 32);
+    return upper_word(w);
+}
+
+static inline uint32_t name_hash(struct slice name, uint64_t word) {
+    uint64_t tail = 0;
+    if (unlikely(name.n > 8)) memcpy(&tail, name.p + name.n - 8, 8), tail = upper_word(tail);
+    return (uint32_t)(((word ^ (tail << 7 | tail >> 57)) * 0x9e3779b97f4a7c15ULL + name.n) >> 40);
 }
 
 static bool same_name(struct slice canonical, struct slice name) {
@@ -40,8 +63,12 @@ static bool same_name(struct slice canonical, struct slice name) {
 
 const struct redis_command *redis_table_find(const struct redis_table *t, struct slice name) {
     if (unlikely(name.n > NAME_MAX_BYTES)) return NULL;
-    for (uint32_t i = name_hash(name) & (t->capacity - 1); t->slots[i]; i = (i + 1) & (t->capacity - 1))
-        if (likely(same_name(t->slots[i]->name, name))) return t->slots[i];
+    uint64_t word = name_word(name);
+    for (uint32_t i = name_hash(name, word) & (t->capacity - 1); t->slots[i].command; i = (i + 1) & (t->capacity - 1)) {
+        const struct table_slot *slot = &t->slots[i];
+        if (unlikely(slot->word != word || slot->size != name.n)) continue;
+        if (likely(name.n <= 8) || same_name(slot->command->name, name)) return slot->command;
+    }
     return NULL;
 }
 
@@ -63,20 +90,20 @@ struct redis_command *redis_table_at(struct redis_table *t, uint32_t index) { re
 
 /* ---- adding ---- */
 
-static bool place(struct redis_table *t, struct redis_command *cmd) {
-    uint32_t i = name_hash(cmd->name) & (t->capacity - 1);
-    while (t->slots[i]) i = (i + 1) & (t->capacity - 1);
-    t->slots[i] = cmd;
-    return true;
+static void place(struct redis_table *t, struct redis_command *cmd) {
+    uint64_t word = name_word(cmd->name);
+    uint32_t i = name_hash(cmd->name, word) & (t->capacity - 1);
+    while (t->slots[i].command) i = (i + 1) & (t->capacity - 1);
+    t->slots[i] = (struct table_slot){cmd, word, (uint32_t)cmd->name.n};
 }
 
 static bool grow_slots(struct redis_table *t) {
-    struct redis_command **slots = calloc((size_t)t->capacity * 2, sizeof *slots), **old = t->slots;
+    struct table_slot *slots = calloc((size_t)t->capacity * 2, sizeof *slots), *old = t->slots;
     if (!slots) return false;
     uint32_t capacity = t->capacity;
     t->slots = slots, t->capacity *= 2;
     for (uint32_t i = 0; i < capacity; i++)
-        if (old[i]) place(t, old[i]);
+        if (old[i].command) place(t, old[i].command);
     free(old);
     return true;
 }

@@ -188,7 +188,7 @@ ssize_t redis_up_feed(struct conn *c, const uint8_t *p, size_t n) {
                 pinned_reply(c, s, q, (size_t)k, first, u->scan.done);
             } else {
                 reply_bytes(c, s, q, (size_t)k, first, u->scan.done);
-                if (likely(u->scan.done)) stream_end(s);
+                if (likely(u->scan.done)) stream_end_one(s);
             }
         }
         if (unlikely(c->state == CONN_DEAD || c->paused || u->raw)) break;

@@ -14,6 +14,7 @@ struct stream *stream_new(struct core *core, struct conn *down) {
     plan_ref(s->plan);
     s->start_us = core->now_us;
     s->deadline_ms = UINT64_MAX;
+    s->count = s->total = 1;
     s->down = down;
     if (down) {
         s->down_prev = down->tail;
@@ -45,7 +46,7 @@ void stream_attach(struct stream *s, struct conn *up) {
     up->tail = s;
     up->streams++;
     struct endpoint *ep = up->endpoint;
-    ep->inflight++;
+    ep->inflight += s->count;
     if (ep->lb) ep->lb->inflight = ep->inflight;
     if (unlikely(s->deadline_ms < up->min_deadline_ms)) {
         up->min_deadline_ms = s->deadline_ms;
@@ -66,7 +67,7 @@ void stream_detach(struct stream *s) {
         up->tail = s->up_prev;
     up->streams--;
     struct endpoint *ep = up->endpoint;
-    ep->inflight--;
+    ep->inflight -= s->count;
     if (ep->lb) ep->lb->inflight = ep->inflight;
     s->up = NULL;
     if (unlikely(up->streams == 0 && up->retired)) conn_doom(up, FAIL_NONE + FAIL_DRAINING);
@@ -91,7 +92,6 @@ static void leave_down(struct stream *s) {
 static void advance(struct conn *d) {
     for (struct stream *h; (h = d->head) != NULL;) {
         if (h->reply.bytes && !h->ops) {
-            h->started = true;
             d->held -= h->reply.bytes;
             conn_send_queue(d, &h->reply);
         }
@@ -137,8 +137,8 @@ enum failure stream_dispatch(struct stream *s, const uint8_t *p, size_t n) {
         if (unlikely(!ep)) return skip ? FAIL_CONNECT : why;
         struct conn *up = pool_shared(ep, s->lane_key, s->down ? s->down->id : 0, &why);
         if (likely(up != NULL)) {
-            u->stat[UPSTREAM_requests_total]++;
-            ep->stat[ENDPOINT_requests_total]++;
+            u->stat[UPSTREAM_requests_total] += s->count;
+            ep->stat[ENDPOINT_requests_total] += s->count;
             return stream_send(s, up, p, n);
         }
         if (++s->attempt >= u->attempts) return why;
@@ -169,7 +169,6 @@ void stream_reply_slow(struct stream *s, const uint8_t *p, size_t n) {
     struct conn *d = s->down;
     if (!d || s->done || n == 0 || d->doom) return;
     if ((d->head == s || s->unordered) && s->reply.bytes == 0) {
-        s->started = true;
         conn_send(d, p, n);
     } else {
         if (queue_append(&d->core->chunks, &s->reply, p, n) < 0) {
@@ -182,19 +181,24 @@ void stream_reply_slow(struct stream *s, const uint8_t *p, size_t n) {
     if (d->out.bytes + d->held >= OUT_SLOW) slow_client(d, s->up);
 }
 
-static void count_end(struct stream *s) {
+/* The operation of the reply at hand: replies come in the order of the requests. */
+static void count_operation_error(struct stream *s, uint32_t i) {
+    if (s->op_base && s->op[i]) s->op_base[s->op[i] + OPERATION_errors_total]++;
+}
+
+void stream_count_one(struct stream *s) {
     struct upstream *u = s->upstream;
     if (likely(u != NULL)) {
         u->stat[UPSTREAM_responses_ok + s->status]++;
-        stat_latency(u->stat + UPSTREAM_LATENCY, s->up->core->now_us - s->start_us);
+        stat_latency(u->stat + UPSTREAM_LATENCY, s->core->now_us - s->start_us);
     }
-    if (s->op_stat && unlikely(s->status != STATUS_OK)) s->op_stat[OPERATION_errors_total]++;
+    if (unlikely(s->status != STATUS_OK)) count_operation_error(s, s->total - s->count);
 }
 
 void stream_end(struct stream *s) {
     struct conn *d = s->down;
     if (s->up) {
-        if (likely(!s->expired)) count_end(s);
+        if (likely(!s->expired)) stream_count_one(s);
         stream_detach(s);
     }
     if (unlikely(!d)) {
@@ -228,11 +232,11 @@ void stream_release_reply(struct stream *s) {
 /* ---- failures ---- */
 
 static void count_failure(struct stream *s, enum failure why) {
-    if (s->down) s->down->listener->stat[LISTENER_FAILURES + why]++;
-    if (s->op_stat) s->op_stat[OPERATION_errors_total]++;
+    if (s->down) s->down->listener->stat[LISTENER_FAILURES + why] += s->count;
+    for (uint32_t i = s->total - s->count; i < s->total; i++) count_operation_error(s, i);
     if (why != FAIL_TIMEOUT || !s->upstream) return;
-    s->upstream->stat[UPSTREAM_timeouts_total]++;
-    if (s->up) s->up->endpoint->stat[ENDPOINT_timeouts_total]++;
+    s->upstream->stat[UPSTREAM_timeouts_total] += s->count;
+    if (s->up) s->up->endpoint->stat[ENDPOINT_timeouts_total] += s->count;
 }
 
 void stream_fail_detail(struct stream *s, enum failure why, struct slice detail) {
@@ -246,10 +250,10 @@ void stream_fail_detail(struct stream *s, enum failure why, struct slice detail)
         s->ops = NULL, s->data = NULL;
         queue_clear(&s->core->chunks, &s->reply);
     }
-    if (d && s->started) /* half a reply is out: an error now would be taken for its rest */
+    if (d && s->started) /* half a reply has come: an error now would be taken for its rest */
         conn_doom(d, why);
     else if (d)
-        d->codec->reply_failure(s, why, detail);
+        for (uint32_t i = 0; i < s->count; i++) s->started = false, d->codec->reply_failure(s, why, detail);
     stream_finish_down(s);
 }
 
@@ -274,7 +278,7 @@ void stream_orphan_all(struct conn *down) {
 static void redispatch(struct stream *s, struct conn *lost, enum failure why) {
     struct core *core = lost->core;
     bool held = s->request != NULL;
-    bool left = !held && s->out_pos < lost->out.base;
+    bool left = !held && s->out_pos < lost->out.base; /* of a run: any of it */
     struct chunk *bytes = s->request;
     s->request = NULL;
     if (why == FAIL_DENIED || !s->replayable || !s->upstream || left || s->expired || ++s->attempt >= s->upstream->attempts) goto fail;

@@ -8,11 +8,16 @@
  *               --> s->reply (held)           when an earlier one is still open
  *               --> s->ops->reply             when the codec wants to see it (merge, pin, handshake)
  *
+ * A *run* is a stream that stands for several requests (`count`): those a client sent in one batch over the same connection, one behind
+ * the other. Everything that costs per stream is then paid once; their replies are counted down one by one (stream_end_one).
+ *
  * Ownership: the core's slab; `request` and `reply` belong to the stream. */
 #ifndef MOSNPY_STREAM_H
 #define MOSNPY_STREAM_H
 
 #include "conn.h"
+
+#define RUN_MAX 32 /* requests in a run */
 
 struct stream_ops {
     /* Bytes of the reply; `end` with the last of them (n may be 0). NULL: as if there were no ops. */
@@ -34,12 +39,14 @@ struct stream {
     uint64_t start_us, deadline_ms; /* deadline UINT64_MAX: none */
     uint64_t out_pos;               /* where the request begins in up's output (queue position) */
     uint32_t out_len;
-    uint16_t op;     /* codec's number of the operation */
+    uint32_t count;  /* requests without a reply yet; 1 but for runs */
+    uint16_t total;  /* requests the run began with */
+    uint16_t op[RUN_MAX]; /* of each: codec's number of the operation, for its error counter */
     uint8_t attempt; /* connections tried so far */
     uint8_t status;  /* enum stream_status of the reply, set by the codec before stream_end */
     bool done;       /* reply complete or failed: only waits for its turn in the down list */
     bool expired;    /* was failed by its deadline; still on the up list to swallow the late reply */
-    bool started;    /* reply bytes have gone to the client */
+    bool started;    /* bytes of a reply that has not ended have come */
     bool replayable; /* may be dispatched again over a shared connection while no byte of it has left */
     bool unordered;  /* its reply may leave before those of earlier requests: the protocol tells them apart by id */
     uint8_t tag;     /* codec's */
@@ -47,7 +54,7 @@ struct stream {
     uint64_t lane_key, hash;
     struct upstream *upstream;
     const struct route *route;
-    uint64_t *op_stat; /* OPERATION_SLOTS block, NULL: none */
+    uint64_t *op_base; /* where op[] counts from, in slots; NULL: operations are not counted */
     struct chunk *request; /* kept while it cannot be sent yet */
     struct queue reply;    /* held, or collected by the codec */
     void *data;            /* codec's: e.g. the merge this is a part of */
@@ -63,6 +70,9 @@ struct stream *stream_new(struct core *core, struct conn *down);
 enum failure stream_dispatch(struct stream *s, const uint8_t *p, size_t n);
 /* Same, with the connection already chosen. */
 enum failure stream_send(struct stream *s, struct conn *up, const uint8_t *p, size_t n);
+/* Ends the reply at hand: of a run the next one is awaited, else stream_end(). May free s. */
+static inline void stream_end_one(struct stream *s);
+void stream_count_one(struct stream *s);
 /* Bytes of s's reply, in order. */
 void stream_reply_slow(struct stream *s, const uint8_t *p, size_t n);
 /* The reply is complete: counts it, leaves the up list, and the down list when its turn has come. May free s. */
@@ -91,12 +101,37 @@ static inline uint64_t *route_stat(const struct conn *down, const struct route *
 static inline bool stream_is_first(const struct stream *s) { return s->down != NULL && s->down->head == s; }
 static inline void stream_reply(struct stream *s, const uint8_t *p, size_t n) {
     struct conn *d = s->down;
+    s->started = true;
     if (likely(d != NULL && d->head == s && s->reply.bytes == 0 && !s->done && d->out.bytes < OUT_HIGH)) {
-        s->started = true;
         conn_send(d, p, n);
     } else {
         stream_reply_slow(s, p, n);
     }
+}
+
+static inline void stream_end_one(struct stream *s) {
+    if (s->count == 1) {
+        stream_end(s);
+        return;
+    }
+    if (likely(!s->expired)) stream_count_one(s);
+    s->count--, s->started = false;
+    struct endpoint *ep = s->up->endpoint;
+    ep->inflight--;
+}
+/* One more request for the run s, which is the last one of its client and of its connection: true if it may join. */
+static inline bool stream_may_join(const struct stream *s, const struct upstream *u, uint64_t lane_key, uint64_t deadline_ms) {
+    const struct conn *up = s->up;
+    return s->upstream == u && s->total < RUN_MAX && up && up->tail == s && up->state == CONN_OPEN && !up->retired && !up->exclusive && !s->ops &&
+           s->replayable && s->count == s->total && s->lane_key == lane_key && s->deadline_ms == deadline_ms && !s->expired && !s->done && !up->full;
+}
+static inline void stream_join(struct stream *s, uint16_t op, const uint8_t *p, size_t n) {
+    struct conn *up = s->up;
+    s->op[s->total++] = op, s->count++, s->out_len += (uint32_t)n;
+    up->endpoint->inflight++;
+    s->upstream->stat[UPSTREAM_requests_total]++;
+    up->endpoint->stat[ENDPOINT_requests_total]++;
+    conn_send(up, p, n);
 }
 
 #endif

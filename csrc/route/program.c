@@ -7,7 +7,7 @@
 /* --- evaluating --- */
 
 static inline bool text_starts(struct slice s, struct slice head) {
-    return s.n >= head.n && memcmp(s.p, head.p, head.n) == 0; /* head.n > 0: see predicate.c */
+    return s.n >= head.n && *s.p == *head.p && memcmp(s.p, head.p, head.n) == 0; /* head.n > 0: see predicate.c */
 }
 
 static inline bool text_ends(struct slice s, struct slice tail) {
@@ -29,7 +29,8 @@ static bool in_set(const struct test *t, const struct attr_value *v) {
     return keytrie_find(t->set, predicate_number_key(&n)).exact != NULL;
 }
 
-static bool value_fits(const struct test *t, const struct attr_value *v) {
+static inline bool value_fits(const struct test *t, const struct attr_value *v) {
+    if (likely(t->op == WHEN_PREFIX)) return text_starts(v->s, t->text);
     switch (t->op) {
     case WHEN_EXISTS: return true;
     case WHEN_RANGE: return in_range(t, v);
@@ -44,7 +45,7 @@ static bool value_fits(const struct test *t, const struct attr_value *v) {
     }
 }
 
-static bool test_holds(const struct test *t, struct lookup *l) {
+static inline bool test_holds(const struct test *t, struct lookup *l) {
     const struct attr_value *v;
     if (likely(t->type != ATTR_STRS)) {
         v = lookup_scalar(l, t->slot);

@@ -6,11 +6,14 @@
 
 #include <stdlib.h>
 
+enum { SMALL_MAX = 6 }; /* up to here trying each route costs less than looking them up: measured, 60 against 330 instructions for 3 */
+
 struct route_table {
     struct arena keep; /* everything below that is not freed by name */
     struct route *routes;
     uint32_t count;
     struct index index;
+    uint32_t small[SMALL_MAX]; /* a table of so few routes: where each one's whole predicate starts, tried in order */
     struct program program;
     struct attr_slots slots;
     struct regex_pool regexes;
@@ -23,7 +26,16 @@ struct upstreams { /* the plan's */
 
 /* --- matching --- */
 
+static const struct route *find_small(const struct route_table *t, const struct message *msg) {
+    struct lookup l;
+    lookup_begin(&l, msg, &t->slots);
+    for (uint32_t i = 0; i < t->count; i++)
+        if (program_holds(&t->program, t->small[i], &l)) return &t->routes[i];
+    return NULL;
+}
+
 const struct route *route_find(const struct route_table *t, const struct message *msg) {
+    if (t->count <= SMALL_MAX) return find_small(t, msg);
     uint32_t i = index_find(&t->index, msg, &t->slots);
     return i == ROUTE_NONE ? NULL : &t->routes[i];
 }
@@ -113,7 +125,10 @@ static bool read_routes(struct compile *c, struct route_table *t, struct mpack r
     }
     c->route = (struct slice){0};
     for (uint32_t i = 0; i < t->count; i++) t->routes[i].uses_resource = c->uses_resource;
-    return index_build(&t->index, &t->program, c, when, t->count);
+    if (!index_build(&t->index, &t->program, c, when, t->count)) return false;
+    for (uint32_t i = 0; i < t->count && t->count <= SMALL_MAX; i++)
+        if ((t->small[i] = program_add(&t->program, c, when[i], NULL)) == PROGRAM_FAILED) return false;
+    return true;
 }
 
 struct route_table *route_table_new(struct mpack table, const struct codec *codec, struct upstream **upstreams,
