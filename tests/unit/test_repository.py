@@ -54,6 +54,7 @@ def test_codecs_is_a_link_and_no_package() -> None:
     assert not (ROOT / "codecs" / "__init__.py").exists()
 
 
+@pytest.mark.may_skip
 def test_no_packages_under_tests() -> None:
     """An __init__.py there would make tests/codecs shadow the standard library's codecs."""
     assert [name for name in tracked() if name.startswith("tests/") and name.endswith("__init__.py")] == []
@@ -65,6 +66,7 @@ def test_every_codec_has_its_papers_and_tests() -> None:
         assert (folder / "SPEC.md").is_file(), folder
 
 
+@pytest.mark.may_skip
 def test_nothing_built_is_tracked() -> None:
     built = re.compile(
         r"\.(so|o|pyc|whl|a)$|^(mosnpy|codecs)/.*\.c$|__pycache__|\.egg-info/|^(build|dist|node_modules)/"
