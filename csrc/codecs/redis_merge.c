@@ -87,12 +87,9 @@ static void concat(const struct slice *replies, uint32_t n, int version, struct 
         if (i == 0) type = head.type;
         count += head.count;
     }
-    if (type == '%')
-        resp_out_map(out, count / 2, version);
-    else if (type == '~')
-        resp_out_set(out, count, version);
-    else
-        resp_out_array(out, count);
+    if (type == '%') resp_out_map(out, count / 2, version);
+    else if (type == '~') resp_out_set(out, count, version);
+    else resp_out_array(out, count);
     for (uint32_t i = 0; i < n; i++) {
         struct slice in = replies[i];
         struct resp_value head;
@@ -100,7 +97,8 @@ static void concat(const struct slice *replies, uint32_t n, int version, struct 
     }
 }
 
-int redis_merge_array(const struct slice *replies, uint32_t n, const uint16_t *owner, uint32_t keys, int version, struct resp_out *out) {
+int redis_merge_array(const struct slice *replies, uint32_t n, const uint16_t *owner, uint32_t keys, int version,
+                      struct resp_out *out) {
     size_t before = out->n;
     struct slice *at = malloc(n * sizeof *at), value;
     bool *whole = malloc(n * sizeof *whole); /* an array; else an error that stands for each of its keys */
@@ -124,10 +122,8 @@ int redis_merge_array(const struct slice *replies, uint32_t n, const uint16_t *o
             unexpected(out);
         } else {
             struct slice peek = value;
-            if (resp_read(&peek, &v) && v.null)
-                resp_out_null(out, version);
-            else
-                resp_out_raw(out, value.p, value.n);
+            if (resp_read(&peek, &v) && v.null) resp_out_null(out, version);
+            else resp_out_raw(out, value.p, value.n);
         }
     }
     free(at), free(whole);
@@ -137,12 +133,30 @@ int redis_merge_array(const struct slice *replies, uint32_t n, const uint16_t *o
 /* ---- INFO ---- */
 
 /* Fields that count something each shard has of its own: the whole has their sum. Everything else is told of the first shard. */
-static const char *const additive[] = {"connected_clients",        "blocked_clients",           "tracking_clients",         "used_memory",
-                                       "used_memory_rss",          "used_memory_dataset",       "total_connections_received", "total_commands_processed",
-                                       "instantaneous_ops_per_sec", "total_net_input_bytes",     "total_net_output_bytes",   "rejected_connections",
-                                       "expired_keys",             "evicted_keys",              "keyspace_hits",            "keyspace_misses",
-                                       "pubsub_channels",          "pubsub_patterns",           "total_error_replies",      "total_reads_processed",
-                                       "total_writes_processed",   "total_system_memory",       "maxmemory",                "client_recent_max_input_buffer"};
+static const char *const additive[] = {"connected_clients",
+                                       "blocked_clients",
+                                       "tracking_clients",
+                                       "used_memory",
+                                       "used_memory_rss",
+                                       "used_memory_dataset",
+                                       "total_connections_received",
+                                       "total_commands_processed",
+                                       "instantaneous_ops_per_sec",
+                                       "total_net_input_bytes",
+                                       "total_net_output_bytes",
+                                       "rejected_connections",
+                                       "expired_keys",
+                                       "evicted_keys",
+                                       "keyspace_hits",
+                                       "keyspace_misses",
+                                       "pubsub_channels",
+                                       "pubsub_patterns",
+                                       "total_error_replies",
+                                       "total_reads_processed",
+                                       "total_writes_processed",
+                                       "total_system_memory",
+                                       "maxmemory",
+                                       "client_recent_max_input_buffer"};
 
 static bool next_line(struct slice *text, struct slice *line) {
     if (!text->n) return false;
@@ -182,13 +196,27 @@ static bool is_keyspace(struct slice name) { /* "db" and a number of int */
     return true;
 }
 
-struct keyspace { long long keys, expires, ttl; };
+struct keyspace {
+    long long keys, expires, ttl;
+};
+
+/* Sums of what servers tell stay within range. */
+static long long plus(long long a, long long b) {
+    long long sum;
+    return __builtin_add_overflow(a, b, &sum) ? (b < 0 ? INT64_MIN : INT64_MAX) : sum;
+}
+
+static long long times(long long a, long long b) { /* neither is negative */
+    long long product;
+    return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
 
 static bool read_keyspace(struct slice value, struct keyspace *k) {
     char text[128];
     size_t n = min_size(value.n, sizeof text - 1);
     memcpy(text, value.p, n), text[n] = 0;
-    return sscanf(text, "keys=%lld,expires=%lld,avg_ttl=%lld", &k->keys, &k->expires, &k->ttl) == 3;
+    return sscanf(text, "keys=%lld,expires=%lld,avg_ttl=%lld", &k->keys, &k->expires, &k->ttl) == 3 && k->keys >= 0 &&
+           k->expires >= 0 && k->ttl >= 0;
 }
 
 static void write_keyspace(const struct slice *texts, uint32_t n, struct slice name, struct resp_out *out) {
@@ -197,19 +225,22 @@ static void write_keyspace(const struct slice *texts, uint32_t n, struct slice n
     char line[160];
     for (uint32_t i = 0; i < n; i++)
         if (find_field(texts[i], name, &value) && read_keyspace(value, &one))
-            total.keys += one.keys, total.expires += one.expires, total.ttl += one.ttl * one.expires;
-    int len = snprintf(line, sizeof line, "%.*s:keys=%lld,expires=%lld,avg_ttl=%lld\r\n", (int)name.n, (const char *)name.p, total.keys, total.expires,
-                       total.expires ? total.ttl / total.expires : 0);
+            total = (struct keyspace){plus(total.keys, one.keys), plus(total.expires, one.expires),
+                                      plus(total.ttl, times(one.ttl, one.expires))};
+    int len = snprintf(line, sizeof line, "%.*s:keys=%lld,expires=%lld,avg_ttl=%lld\r\n", (int)name.n,
+                       (const char *)name.p, total.keys, total.expires, total.expires ? total.ttl / total.expires : 0);
     resp_out_raw(out, line, (size_t)len);
 }
 
 static void write_sum(const struct slice *texts, uint32_t n, struct slice name, struct resp_out *out) {
-    int64_t total = 0, v;
+    long long total = 0;
+    int64_t v;
     struct slice value;
     char line[160];
     for (uint32_t i = 0; i < n; i++)
-        if (find_field(texts[i], name, &value) && resp_int(value, &v)) total += v;
-    resp_out_raw(out, line, (size_t)snprintf(line, sizeof line, "%.*s:%lld\r\n", (int)name.n, (const char *)name.p, (long long)total));
+        if (find_field(texts[i], name, &value) && resp_int(value, &v)) total = plus(total, v);
+    resp_out_raw(out, line,
+                 (size_t)snprintf(line, sizeof line, "%.*s:%lld\r\n", (int)name.n, (const char *)name.p, total));
 }
 
 static bool seen_before(const struct slice *texts, uint32_t i, struct slice name) {
@@ -241,13 +272,13 @@ static void info(const struct slice *replies, uint32_t n, int version, struct re
             resp_out_raw(&body, "\r\n", 2);
         }
     }
-    for (uint32_t i = 1; ok && i < n; i++) /* databases the first shard has no keys in; Keyspace is INFO's last section */
+    for (uint32_t i = 1; ok && i < n;
+         i++) /* databases the first shard has no keys in; Keyspace is INFO's last section */
         for (struct slice text = texts[i]; next_line(&text, &line);)
-            if (field_of(line, &name, &value) && is_keyspace(name) && !seen_before(texts, i, name)) write_keyspace(texts, n, name, &body);
-    if (ok)
-        resp_out_verbatim(out, "txt", slice_of(body.p, body.n), version);
-    else
-        unexpected(out);
+            if (field_of(line, &name, &value) && is_keyspace(name) && !seen_before(texts, i, name))
+                write_keyspace(texts, n, name, &body);
+    if (ok) resp_out_verbatim(out, "txt", slice_of(body.p, body.n), version);
+    else unexpected(out);
     if (body.failed) out->failed = true;
     resp_out_free(&body);
     free(texts);
@@ -255,23 +286,18 @@ static void info(const struct slice *replies, uint32_t n, int version, struct re
 
 /* ---- all kinds ---- */
 
-int redis_merge(enum redis_merge_kind kind, const struct slice *replies, uint32_t n, int version, struct resp_out *out) {
+int redis_merge(enum redis_merge_kind kind, const struct slice *replies, uint32_t n, int version,
+                struct resp_out *out) {
     size_t before = out->n;
     const struct slice *error = first_error(replies, n);
-    if (n == 0)
-        unexpected(out);
-    else if (error)
-        resp_out_raw(out, error->p, error->n);
+    if (n == 0) unexpected(out);
+    else if (error) resp_out_raw(out, error->p, error->n);
     else if (kind == REDIS_MERGE_SPLIT_SUM || kind == REDIS_MERGE_ALL_SUM || kind == REDIS_MERGE_ALL_MIN)
         sum_or_min(kind != REDIS_MERGE_ALL_MIN, replies, n, out);
-    else if (kind == REDIS_MERGE_ALL_AND)
-        logical_and(replies, n, out);
-    else if (kind == REDIS_MERGE_ALL_CONCAT)
-        concat(replies, n, version, out);
-    else if (kind == REDIS_MERGE_ALL_INFO)
-        info(replies, n, version, out);
-    else
-        resp_out_raw(out, replies[0].p, replies[0].n);
+    else if (kind == REDIS_MERGE_ALL_AND) logical_and(replies, n, out);
+    else if (kind == REDIS_MERGE_ALL_CONCAT) concat(replies, n, version, out);
+    else if (kind == REDIS_MERGE_ALL_INFO) info(replies, n, version, out);
+    else resp_out_raw(out, replies[0].p, replies[0].n);
     return finish(out, before);
 }
 
@@ -309,7 +335,9 @@ int redis_scan_reply(struct slice reply, uint32_t shard, uint32_t shards, int ve
         resp_out_raw(out, reply.p, reply.n);
         return finish(out, before);
     }
-    if (!resp_read(&in, &head) || head.type != '*' || head.count != 2 || !resp_read(&in, &cursor) || !resp_uint(cursor.text, &inner)) return -1;
+    if (!resp_read(&in, &head) || head.type != '*' || head.count != 2 || !resp_read(&in, &cursor) ||
+        !resp_uint(cursor.text, &inner))
+        return -1;
     if (inner > (UINT64_MAX >> 1) / REDIS_SCAN_SHARDS - 1) return -1;
     next = inner ? inner * REDIS_SCAN_SHARDS + shard : shard + 1 < shards ? shard + 1 : 0;
     resp_out_array(out, 2);
