@@ -13,7 +13,9 @@
 
 #include <stdlib.h>
 
-static const struct { const char *word, *pattern; } shapes[REDIS_SHAPE_COUNT] = {
+static const struct {
+    const char *word, *pattern;
+} shapes[REDIS_SHAPE_COUNT] = {
 #define X(name, word, pattern) {word, pattern},
     REDIS_SHAPES(X)
 #undef X
@@ -53,15 +55,25 @@ static bool parse_rule(struct slice text, struct redis_shape_rule *rule) {
 
 bool redis_shape_parse(struct slice column, struct redis_command *cmd) {
     while (column.n) {
-        if (cmd->shape_count == countof(cmd->shapes) || !parse_rule(until(&column, '|'), &cmd->shapes[cmd->shape_count++])) return false;
+        if (cmd->shape_count == countof(cmd->shapes) ||
+            !parse_rule(until(&column, '|'), &cmd->shapes[cmd->shape_count++]))
+            return false;
     }
     return true;
+}
+
+/* Where option words may begin: behind the keys (HRANDFIELD withvalues 2 has none). A STORE key comes later, so the first range. */
+static uint32_t options_from(const struct redis_command *cmd, const struct resp_request *r, const uint8_t *p) {
+    struct redis_keys k;
+    redis_keys_begin(&k, cmd, r, p);
+    return k.count ? k.range[0].last + 1 : 1;
 }
 
 uint16_t redis_command_shape(const struct redis_command *cmd, const struct resp_request *r, const uint8_t *p) {
     for (uint32_t i = 0; cmd && i < cmd->shape_count; i++) {
         const struct redis_shape_rule *rule = &cmd->shapes[i];
-        if (r->argc >= rule->min_args && (!rule->word.n || redis_has_word(r, p, 1, rule->word))) return rule->shape;
+        if (r->argc >= rule->min_args && (!rule->word.n || redis_has_word(r, p, options_from(cmd, r, p), rule->word)))
+            return rule->shape;
     }
     return REDIS_SHAPE_NONE;
 }
@@ -79,11 +91,10 @@ static bool copy_value(struct slice *in, struct resp_out *out) {
     for (uint64_t left = 1; left; left--) {
         struct resp_value v;
         if (!resp_read(in, &v)) return false;
-        if (v.null)
-            resp_out_null(out, 3);
-        else
-            resp_out_raw(out, v.raw.p, v.raw.n);
+        if (v.null) resp_out_null(out, 3);
+        else resp_out_raw(out, v.raw.p, v.raw.n);
         left += v.count;
+        if (v.type == '|') left++; /* an attribute precedes the value it belongs to */
         if (left > in->n + 2) return false;
     }
     return true;
@@ -101,10 +112,8 @@ static const char *pattern_end(const char *p) {
     case 'M':
         if (p[1] != '{') return pattern_end(p + 1);
         for (int depth = 0;; p++)
-            if (*p == '{')
-                depth++;
-            else if (*p == '}' && --depth == 0)
-                return p + 1;
+            if (*p == '{') depth++;
+            else if (*p == '}' && --depth == 0) return p + 1;
     case 'T':
         for (p++; *p != '.';) p = pattern_end(p);
         return p + 1;
@@ -114,11 +123,23 @@ static const char *pattern_end(const char *p) {
 
 static bool convert(const char *pattern, struct slice *in, struct resp_out *out);
 
+/* What may stand in a double of RESP3: a number, inf or nan. Anything else, a line's end above all, stays in its bulk. */
+static bool is_double(struct slice s) {
+    size_t i = s.n && (s.p[0] == '-' || s.p[0] == '+');
+    struct slice word = slice_of(s.p + i, s.n - i);
+    if (slice_eq(word, SLICE("inf")) || slice_eq(word, SLICE("nan"))) return true;
+    if (i == s.n || s.n > 512 || word.p[0] < '0' || word.p[0] > '9') return false;
+    for (; i < s.n; i++)
+        if (!memchr("0123456789.eE+-", s.p[i], 15)) return false;
+    return true;
+}
+
 static bool scalar(char kind, struct slice *in, struct resp_out *out) {
     struct resp_value v;
     if (!peek(*in, &v)) return false;
     bool text = v.type == '$' && !v.null;
-    if ((kind == 'd' && !text) || (kind == 'v' && !text) || (kind == 'b' && (v.type != ':' || v.text.n != 1))) return copy_value(in, out);
+    bool bit = v.type == ':' && v.text.n == 1 && (v.text.p[0] == '0' || v.text.p[0] == '1');
+    if (kind == 'd' ? !text || !is_double(v.text) : kind == 'v' ? !text : !bit) return copy_value(in, out);
     if (!resp_read(in, &v)) return false;
     if (kind == 'd') {
         resp_out_raw(out, ",", 1), resp_out_raw(out, v.text.p, v.text.n), resp_out_raw(out, "\r\n", 2);
@@ -203,10 +224,8 @@ static bool coordinates(uint32_t count, struct slice *in, struct resp_out *out) 
 }
 
 static bool each(const char *p, uint32_t count, bool set, struct slice *in, struct resp_out *out) {
-    if (set)
-        resp_out_set(out, count, 3);
-    else
-        resp_out_array(out, count);
+    if (set) resp_out_set(out, count, 3);
+    else resp_out_array(out, count);
     for (uint32_t i = 0; i < count; i++)
         if (!convert(p, in, out)) return false;
     return true;
@@ -219,7 +238,9 @@ static bool convert(const char *pattern, struct slice *in, struct resp_out *out)
     if (*pattern == 'd' || *pattern == 'b' || *pattern == 'v') return scalar(*pattern, in, out);
     if (!resp_read(&behind, &head)) return false;
     bool even = *pattern == 'M' || *pattern == 'P';
-    if (head.type != '*' || head.null || (even && head.count % 2) || (*pattern == 'N' && !all_pairs(behind, head.count))) return copy_value(in, out);
+    if (head.type != '*' || head.null || (even && head.count % 2) ||
+        (*pattern == 'N' && !all_pairs(behind, head.count)))
+        return copy_value(in, out);
     *in = behind;
     switch (*pattern) {
     case 'M': return map(pattern + 1, head.count, in, out);
@@ -233,7 +254,8 @@ static bool convert(const char *pattern, struct slice *in, struct resp_out *out)
 
 int redis_shape_up(uint16_t shape, struct slice reply, struct resp_out *out) {
     size_t before = out->n;
-    if (convert(shapes[shape < REDIS_SHAPE_COUNT ? shape : 0].pattern, &reply, out) && reply.n == 0 && !out->failed) return 0;
+    if (convert(shapes[shape < REDIS_SHAPE_COUNT ? shape : 0].pattern, &reply, out) && reply.n == 0 && !out->failed)
+        return 0;
     out->n = before;
     return -1;
 }
