@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -12,7 +13,7 @@ import pytest
 from bench.micro.native import library, measure
 
 KEYS = 8192
-KINDS = {
+KINDS: dict[str, Callable[[int], list[Any]]] = {
     "prefix": lambda n: ["prefix", "redis.key", f"t{n:05}:"],
     "exact": lambda n: ["eq", "redis.key", f"t{n:05}:user:0123"],
     "command+prefix": lambda n: ["and", ["eq", "operation", "GET"], ["prefix", "redis.key", f"t{n:05}:"]],
