@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("config", nargs=-1)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--show-effective", is_flag=True, help="Also print the whole configuration with every default, without secrets.")
+@click.option(
+    "--show-effective", is_flag=True, help="Also print the whole configuration with every default, without secrets."
+)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 def check(config: tuple[str, ...], output: str, show_effective: bool, strict: bool) -> None:
     """Show every fault of a configuration at once. Exit code 0: it can be run; 1: it can't.
@@ -73,7 +75,12 @@ def _compile(files: list[str]) -> tuple[Config | None, list[Fault]]:
 def _contents(model: Config) -> str:
     routes = sum(len(listener.all_routes()) for listener in model.listeners.values())
     endpoints = sum(len(upstream.endpoints) for upstream in model.upstreams.values())
-    counts = [("listener", len(model.listeners)), ("route", routes), ("upstream", len(model.upstreams)), ("endpoint", endpoints)]
+    counts = [
+        ("listener", len(model.listeners)),
+        ("route", routes),
+        ("upstream", len(model.upstreams)),
+        ("endpoint", endpoints),
+    ]
     return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts)
 
 

@@ -126,12 +126,19 @@ def _rate(now: dict[str, Any], before: dict[str, Any] | None, span: float, name:
 
 def _listeners(stats: dict[str, Any], before: dict[str, Any], span: float) -> list[list[object]]:
     return [
-        [name, now["connections_active"], _rate(now, before["listeners"].get(name), span), sum(now["failures"].values())]
+        [
+            name,
+            now["connections_active"],
+            _rate(now, before["listeners"].get(name), span),
+            sum(now["failures"].values()),
+        ]
         for name, now in stats["listeners"].items()
     ]
 
 
-def _upstreams(stats: dict[str, Any], before: dict[str, Any], clusters: dict[str, Any], span: float) -> list[list[object]]:
+def _upstreams(
+    stats: dict[str, Any], before: dict[str, Any], clusters: dict[str, Any], span: float
+) -> list[list[object]]:
     rows: list[list[object]] = []
     for upstream in clusters["upstreams"]:
         now, then = stats["upstreams"][upstream["name"]], before["upstreams"].get(upstream["name"])

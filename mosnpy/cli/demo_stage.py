@@ -110,12 +110,19 @@ class Stage:
         process = self._start("proxy.log", arguments, environment)
         self._until(lambda: self.ask("/ready") is not None, process, "the proxy")
 
-    def _start(self, log: str, arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def _start(
+        self, log: str, arguments: list[str], environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """In a session of its own: Ctrl-C is for us, and we end the others in order."""
         path = self._folder / log
         with open(path, "wb") as output:
             process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
             )
         self._processes.append(process)
         return process

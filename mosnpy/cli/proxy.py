@@ -18,13 +18,25 @@ _ADMIN = "127.0.0.1", 9901
               "redis+unix:///run/proxy.sock. user:password@ before the host: what clients must log in with.")  # fmt: skip
 @click.option("--to", "targets", required=True, multiple=True, metavar="URL", help="Where to send it; several are endpoints "
               "of one upstream. user:password@ before the host: what the proxy logs in with.")  # fmt: skip
-@click.option("--lb", metavar="POLICY", help="How an endpoint is picked: round_robin, random, least_request, ring_hash, maglev.")
+@click.option(
+    "--lb", metavar="POLICY", help="How an endpoint is picked: round_robin, random, least_request, ring_hash, maglev."
+)
 @click.option("-w", "--workers", type=click.IntRange(1, 1024), help="Worker processes.")
-@click.option("--admin", metavar="ADDRESS", help="Address of the admin API, or off. Default: 127.0.0.1:9901 if it is free.")
+@click.option(
+    "--admin", metavar="ADDRESS", help="Address of the admin API, or off. Default: 127.0.0.1:9901 if it is free."
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Only print the configuration.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
 def proxy(
-    listen: str, targets: tuple[str, ...], lb: str | None, workers: int | None, admin: str | None, dry_run: bool, log_level: str
+    listen: str,
+    targets: tuple[str, ...],
+    lb: str | None,
+    workers: int | None,
+    admin: str | None,
+    dry_run: bool,
+    log_level: str,
 ) -> None:
     """Run a proxy from one address to another: prints the configuration this stands for, then runs it."""
     from mosnpy.config import from_urls, to_yaml

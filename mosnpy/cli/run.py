@@ -29,7 +29,9 @@ def sources(given: tuple[str, ...]) -> list[str]:
               help="Where a worker runs its core: on a thread of its own, or in its event loop (for debugging).")  # fmt: skip
 @click.option("--pid-file", default="", metavar="FILE", help="Write the supervisor's pid there.")
 @click.option("--log-file", default="", metavar="FILE", help="Log there instead of to stderr.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
 def run(config: tuple[str, ...], workers: int | None, host: str, pid_file: str, log_file: str, log_level: str) -> None:
     """Run the proxy. CONFIG are files or folders (their *.yaml); without any, mosnpy.yaml."""
     launch(Options(sources(config), workers, host, pid_file, log_file, log_level))

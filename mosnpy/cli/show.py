@@ -77,7 +77,9 @@ def _stats_text(found: dict[str, Any]) -> str:
     used = sorted(found["operations"].items(), key=lambda each: -int(each[1]["requests_total"]))
     operations = [[name, count(each["requests_total"]), count(each["errors_total"])] for name, each in used[:20]]
     failures = [
-        [name, failure, number] for name, each in found["listeners"].items() for failure, number in each["failures"].items()
+        [name, failure, number]
+        for name, each in found["listeners"].items()
+        for failure, number in each["failures"].items()
     ]
     tables = [
         table(["LISTENER", "CONNS", "ACCEPTED", "REQUESTS", "FAILURES", "BYTES IN", "BYTES OUT"], listeners, "lrrrrrr"),

@@ -48,6 +48,8 @@ def _core() -> list[tuple[str, str]]:
     except ImportError as error:
         return [("core", f"not built: {error}")]
     codecs = core.codecs()
-    native = ", ".join(f"{name} ({len(attributes)} attributes)" for name, attributes in codecs.items() if name != "common")
+    native = ", ".join(
+        f"{name} ({len(attributes)} attributes)" for name, attributes in codecs.items() if name != "common"
+    )
     file = getattr(sys.modules.get("mosnpy.core._core"), "__file__", None)
     return [("core", str(file)), ("codecs", native)]

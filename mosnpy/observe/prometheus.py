@@ -56,7 +56,9 @@ def _labels(block: Block) -> dict[str, str]:
     return {block.kind: block.name}
 
 
-def _families(kind: str, stats: Sequence[Stat], rows: Sequence[tuple[Mapping[str, str], Mapping[str, int]]]) -> Iterator[str]:
+def _families(
+    kind: str, stats: Sequence[Stat], rows: Sequence[tuple[Mapping[str, str], Mapping[str, int]]]
+) -> Iterator[str]:
     for stat in stats if rows else ():
         name, scale = _metric(kind, stat)
         yield from _head(name, stat.help, "gauge" if stat.gauge else "counter")

@@ -60,7 +60,12 @@ class Child:
 
 
 def start(
-    role: str, index: int, run: Callable[[Channel], int], in_child: Callable[[], None], signals: Iterable[signal.Signals], level: str
+    role: str,
+    index: int,
+    run: Callable[[Channel], int],
+    in_child: Callable[[], None],
+    signals: Iterable[signal.Signals],
+    level: str,
 ) -> Child:
     """Forks. The child first calls `in_child` (to leave the supervisor's descriptors behind), then `run`, whose result is
     its exit code; it never comes back. Signals are held back meanwhile: one that reached the child before it left the
@@ -85,7 +90,13 @@ def _live(
     try:
         ours.close()
         in_child()
-        _name(f"mosnpy-{role}-{index}" if role == "worker" else "mosnpy-control" if role == "controller" else f"mosnpy-{role}")
+        _name(
+            f"mosnpy-{role}-{index}"
+            if role == "worker"
+            else "mosnpy-control"
+            if role == "controller"
+            else f"mosnpy-{role}"
+        )
         log.start(f"{role}-{index}" if role == "worker" else role, level)
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
         gc.enable()

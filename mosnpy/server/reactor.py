@@ -72,7 +72,9 @@ class Reactor:
         timeout = max(0.0, (self._timers[0][0] - time.monotonic()) * 1000) if self._timers else None
         poll = select.poll()
         for descriptor in {*self._readers, *self._writers}:
-            events = (select.POLLIN if descriptor in self._readers else 0) | (select.POLLOUT if descriptor in self._writers else 0)
+            events = (select.POLLIN if descriptor in self._readers else 0) | (
+                select.POLLOUT if descriptor in self._writers else 0
+            )
             poll.register(descriptor, events)
         for descriptor, _ in poll.poll(timeout):
             for calls in (self._writers, self._readers):  # looked up anew: the call before may have removed it

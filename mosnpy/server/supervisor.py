@@ -50,7 +50,9 @@ OK, FAILED_START, FORCED, UNCLEAN = 0, 1, 2, 3  # exit codes
 
 _START_TIMEOUT = 15.0  # seconds until every worker has its plan
 _DRAIN_GRACE = 3.0  # seconds over the drain timeout for a worker to end by itself
-_REFUSE_AFTER = 0.05  # seconds from the word to drain until the kernel refuses connections: first the queues are emptied
+_REFUSE_AFTER = (
+    0.05  # seconds from the word to drain until the kernel refuses connections: first the queues are emptied
+)
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _SIGNALS = (*_STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
@@ -271,7 +273,14 @@ class Supervisor:
         listeners = [{"name": each.spec.name, "address": each.address} for each in self.listening.values()]
         draining = self.state is State.DRAINING
         return Status(
-            self.generation, draining, workers, self.plans.latest, self._started, os.getpid(), self.options.sources, listeners
+            self.generation,
+            draining,
+            workers,
+            self.plans.latest,
+            self._started,
+            os.getpid(),
+            self.options.sources,
+            listeners,
         )
 
     def _worker_status(self, index: int, worker: Child | None) -> dict[str, Any]:

@@ -61,7 +61,9 @@ def test_counters_add_up(start_proxy: Start, config: dict[str, Any], port: int, 
             assert wire.ask("GET", f"k{number}") == b"$1\r\nv\r\n"
             assert wire.ask("LPUSH", f"k{number}", "v").startswith(b"-WRONGTYPE")
             assert wire.ask("KEYS", "*") == b"-ERR disabled\r\n"
-    stats = until(lambda: s if (s := proxy.stats())["listeners"]["cache"]["connections_active"] == 0 else None, "the clients' end")
+    stats = until(
+        lambda: s if (s := proxy.stats())["listeners"]["cache"]["connections_active"] == 0 else None, "the clients' end"
+    )
     cache, main = stats["listeners"]["cache"], stats["upstreams"]["main"]
     assert (cache["connections_total"], cache["requests_total"]) == (20, 80)
     assert cache["bytes_received"] > 0
@@ -83,13 +85,17 @@ def test_counters_add_up(start_proxy: Start, config: dict[str, Any], port: int, 
 
 
 @pytest.mark.may_skip
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt install prometheus)")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt install prometheus)"
+)
 def test_promtool_finds_nothing(start_proxy: Start, config: dict[str, Any], port: int) -> None:
     proxy = start_proxy(config)
     with Wire(("127.0.0.1", port)) as wire:
         wire.ok("SET", "a", "b")
     text = proxy.admin("/stats/prometheus")[1]
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=30, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -130,7 +136,10 @@ def test_health_checks(start_proxy: Start, config: dict[str, Any], port: int, sh
         health = {"interval": "50ms", "timeout": "500ms", "healthy_after": 1, "unhealthy_after": 2}
         config["upstreams"]["main"].update(endpoints=[sick.endpoint, fit.endpoint], health=health)
         proxy = start_proxy(config)
-        until(lambda: endpoint_states(proxy) == {sick.endpoint: "healthy", fit.endpoint: "healthy"}, "checks to have begun")
+        until(
+            lambda: endpoint_states(proxy) == {sick.endpoint: "healthy", fit.endpoint: "healthy"},
+            "checks to have begun",
+        )
         sick.freeze()  # accepts, never answers: only a check can tell
         until(lambda: endpoint_states(proxy)[sick.endpoint] == "unhealthy", "it to be found out")
 

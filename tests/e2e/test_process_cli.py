@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import mosnpy as package
 from mosnpy import __version__
 from mosnpy.testing.process import ProxyProcess
 from mosnpy.testing.redis_server import RedisServer
@@ -33,10 +34,12 @@ upstreams:
 BAD = GOOD.replace("to: main", "to: mian, timout: 3s")
 
 
-def mosnpy(*arguments: str, timeout: float = 60, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def mosnpy(
+    *arguments: str, timeout: float = 60, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mosnpy", *arguments], capture_output=True, text=True, timeout=timeout * FACTOR,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment}, cwd=cwd, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parent.parent), **environment}, cwd=cwd, check=False,
     )  # fmt: skip
 
 
@@ -133,7 +136,9 @@ class TestUsage:
             "except SystemExit: pass\n"
             "print(sorted({'pydantic', 'yaml', 'aiohttp', 'asyncio', 'uvloop', 'msgpack'} & set(sys.modules)))"
         )
-        done = subprocess.run([sys.executable, "-c", program, verb], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program, verb], capture_output=True, text=True, timeout=30, check=False
+        )
         assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
     def test_mistakes(self) -> None:
@@ -168,8 +173,14 @@ class TestRunning:
         done = mosnpy("stats", "--admin", admin)
         assert done.returncode == 0
         assert "redis.SET" in done.stdout
-        assert json.loads(mosnpy("stats", "-o", "json", "--admin", admin).stdout)["listeners"]["cache"]["requests_total"] == 1
-        assert "# TYPE mosnpy_listener_requests_total counter" in mosnpy("stats", "-o", "prometheus", "--admin", admin).stdout
+        assert (
+            json.loads(mosnpy("stats", "-o", "json", "--admin", admin).stdout)["listeners"]["cache"]["requests_total"]
+            == 1
+        )
+        assert (
+            "# TYPE mosnpy_listener_requests_total counter"
+            in mosnpy("stats", "-o", "prometheus", "--admin", admin).stdout
+        )
 
     def test_reload(self, proxy: ProxyProcess) -> None:
         admin = f"127.0.0.1:{proxy.admin_port}"
@@ -213,7 +224,18 @@ class TestOneLine:
         assert "password: harness" not in printed
 
     def test_dry_run_can_be_checked(self, tmp_path: Path) -> None:
-        done = mosnpy("proxy", "-n", "--admin", "off", "--from", "redis://:6380", "--to", "redis://127.0.0.1:1", "--to", "redis://127.0.0.1:2")
+        done = mosnpy(
+            "proxy",
+            "-n",
+            "--admin",
+            "off",
+            "--from",
+            "redis://:6380",
+            "--to",
+            "redis://127.0.0.1:1",
+            "--to",
+            "redis://127.0.0.1:2",
+        )
         assert done.returncode == 0
         (tmp_path / "a.yaml").write_text(done.stdout)
         assert mosnpy("check", str(tmp_path / "a.yaml")).returncode == 0

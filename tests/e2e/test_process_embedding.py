@@ -24,7 +24,8 @@ def config(server: RedisServer, **listeners: str) -> dict[str, Any]:
     return {
         "version": 1,
         "listeners": {
-            name: {"bind": bind, "protocol": "redis", "to": "main"} for name, bind in (listeners or {"cache": "127.0.0.1:0"}).items()
+            name: {"bind": bind, "protocol": "redis", "to": "main"}
+            for name, bind in (listeners or {"cache": "127.0.0.1:0"}).items()
         },
         "upstreams": {"main": {"protocol": "redis", "endpoints": [server.endpoint]}},
     }
@@ -71,7 +72,9 @@ def test_listeners_on_port_0_and_unix(run: Any, main_server: RedisServer, short_
     path = short_tmp / f"s-{free_port()}"
 
     async def play() -> None:
-        async with mosnpy.Proxy(config(main_server, one="127.0.0.1:0", two="127.0.0.1:0", three=f"unix:{path}")) as proxy:
+        async with mosnpy.Proxy(
+            config(main_server, one="127.0.0.1:0", two="127.0.0.1:0", three=f"unix:{path}")
+        ) as proxy:
             assert proxy.address("one") != proxy.address("two")
             assert proxy.address("three") == str(path)
             for name in ("one", "two", "three"):
@@ -100,7 +103,12 @@ def test_reload(run: Any, main_server: RedisServer) -> None:
                 with pytest.raises(redis.ResponseError, match="no"):
                     await cache.get("a")
                 with pytest.raises(ConfigErrors, match="unknown upstream 'mian', did you mean 'main'"):
-                    await proxy.reload({**changed, "listeners": {"cache": {**changed["listeners"]["cache"], "routes": [{"to": "mian"}]}}})
+                    await proxy.reload(
+                        {
+                            **changed,
+                            "listeners": {"cache": {**changed["listeners"]["cache"], "routes": [{"to": "mian"}]}},
+                        }
+                    )
                 assert await cache.get("b") is None
                 await proxy.reload()  # the same again
                 assert proxy.stats()["workers"][0]["plan_generation"] == 3

@@ -29,6 +29,8 @@ def config(main_server: RedisServer) -> dict[str, Any]:
     }
 
 
+@pytest.mark.may_skip
+@pytest.mark.skipif("MOSNPY_SANITIZED" in os.environ, reason="sanitizers take memory of their own")
 def test_workers_are_small(start_proxy: Start, config: dict[str, Any]) -> None:
     for worker in start_proxy(config).workers():
         memory = worker.memory_full_info()

@@ -93,7 +93,9 @@ def test_a_terminals_interrupt_reaches_everybody_once(start_proxy: Start, config
     """Ctrl-C goes to the whole process group: children leave it to the supervisor, which must count it once."""
     proxy = start_proxy(config, wrap=("setsid",))
     assert proxy.process is not None
-    leader = next(process for process in [psutil.Process(proxy.pid), *proxy.family()] if os.getpgid(process.pid) == process.pid)
+    leader = next(
+        process for process in [psutil.Process(proxy.pid), *proxy.family()] if os.getpgid(process.pid) == process.pid
+    )
     os.killpg(leader.pid, signal.SIGINT)
     assert ended(proxy) == 0
     assert "second signal" not in proxy.log.read_text()
@@ -139,18 +141,28 @@ def test_a_failed_start(short_tmp: Path, config: dict[str, Any], port: int, chan
         said = "mosnpy.yaml"
     with socket.create_server(("127.0.0.1", port)):
         done = subprocess.run(
-            [sys.executable, "-m", "mosnpy", "run", str(proxy.file)], capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-m", "mosnpy", "run", str(proxy.file)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
     assert done.returncode == 1
     assert said in done.stderr
     assert "not started" in done.stderr
 
 
-def test_two_proxies_do_not_share_a_port(start_proxy: Start, config: dict[str, Any], short_tmp: Path, port: int) -> None:
+def test_two_proxies_do_not_share_a_port(
+    start_proxy: Start, config: dict[str, Any], short_tmp: Path, port: int
+) -> None:
     start_proxy(config)
     second = ProxyProcess(short_tmp / f"second-{port}", config)
     done = subprocess.run(
-        [sys.executable, "-m", "mosnpy", "run", str(second.file)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "mosnpy", "run", str(second.file)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert (done.returncode, "address already in use" in done.stderr) == (1, True)
 

@@ -48,7 +48,10 @@ class Fixture:
             async with TestClient(TestServer(build(self.state, "proxy.internal"))) as client:
                 sent = {**headers, **({"Host": host} if host else {})}
                 answer = await client.request(method, path, headers=sent)
-                return answer.status, await answer.json() if answer.content_type == "application/json" else await answer.text()
+                return (
+                    answer.status,
+                    await answer.json() if answer.content_type == "application/json" else await answer.text(),
+                )
 
         return asyncio.run(ask())
 
@@ -64,9 +67,7 @@ def admin() -> Iterator[Fixture]:
     row[bases[0]], row[bases[0] + 2], row[bases[1] + 4] = 42, 3, 1
     endpoints = [{"name": n, "slot": s, "weight": 1, "labels": {}} for n, s in (("a:1", 0), ("b:1", 1))]
     upstreams = [{"name": "main", "codec": "redis", "lb": {"policy": "ring_hash"}, "endpoints": endpoints}]
-    loaded = Loaded(
-        1, b"", [], registry.state(), [], 1, 1000, None, [], upstreams, {"version": 1}, "version: 1\n", []
-    )
+    loaded = Loaded(1, b"", [], registry.state(), [], 1, 1000, None, [], upstreams, {"version": 1}, "version: 1\n", [])
     workers = [{"index": 0, "pid": 5, "generation": 1, "restarts": 0}]
     latest = {"ok": True, "time": 1.0, "faults": []}
     status = Status(1, False, workers, latest, time.time(), 4, ["a.yaml"], [{"name": "cache", "address": "x:1"}])
@@ -81,7 +82,9 @@ def admin() -> Iterator[Fixture]:
         return take(LAYOUT, registry, [row])
 
     health = memoryview(bytearray([0, 1]))
-    state = AdminState(loaded, status, health, {("main", "b:1"): finding}, snapshot, reload, lambda: calls.append("drain"))
+    state = AdminState(
+        loaded, status, health, {("main", "b:1"): finding}, snapshot, reload, lambda: calls.append("drain")
+    )
     return Fixture(state, row, calls)
 
 
@@ -124,7 +127,12 @@ def test_clusters(admin: Fixture) -> None:
     [upstream] = admin.get("/clusters")[1]["upstreams"]
     first, second = upstream["endpoints"]
     assert (upstream["name"], upstream["protocol"], upstream["lb"]) == ("main", "redis", "ring_hash")
-    assert (first["health"], first["ejected"], first["requests_total"], first["connections_active"]) == ("unknown", False, 42, 3)
+    assert (first["health"], first["ejected"], first["requests_total"], first["connections_active"]) == (
+        "unknown",
+        False,
+        42,
+        3,
+    )
     assert (second["health"], second["ejected"]) == ("unhealthy", True)
     assert second["check"]["reason"] == "no answer within 1 s"
     text = admin.get("/clusters?format=text")[1]
@@ -138,7 +146,10 @@ def test_config(admin: Fixture) -> None:
 
 
 def test_reload_and_drain(admin: Fixture) -> None:
-    assert admin.get("/reload", "POST") == (422, {"ok": False, "generation": 1, "faults": ["a.yaml:1:1: error: broken"]})
+    assert admin.get("/reload", "POST") == (
+        422,
+        {"ok": False, "generation": 1, "faults": ["a.yaml:1:1: error: broken"]},
+    )
     assert admin.get("/drain", "POST")[0] == 202
     assert admin.calls == ["reload", "drain"]
 
@@ -158,12 +169,16 @@ def test_what_changes_something_is_a_post(admin: Fixture, path: str) -> None:
     assert admin.calls == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:9901", "localhost", "LOCALHOST:1", "[::1]:9901", "10.0.0.7:80", "proxy.internal:1"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:9901", "localhost", "LOCALHOST:1", "[::1]:9901", "10.0.0.7:80", "proxy.internal:1"]
+)
 def test_hosts_of_ours(admin: Fixture, host: str) -> None:
     assert admin.get("/ready", host=host)[0] == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:9901", "127.0.0.1.evil.example", "localhost.evil.example", "a b", "[::1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:9901", "127.0.0.1.evil.example", "localhost.evil.example", "a b", "[::1"]
+)
 def test_foreign_hosts(admin: Fixture, host: str) -> None:
     assert admin.get("/ready", host=host)[0] in (400, 403)
 

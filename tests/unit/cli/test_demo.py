@@ -70,7 +70,9 @@ def with_server(play: Any) -> Any:
 def test_pipelined_and_inline_commands() -> None:
     async def play(port: int, store: Store) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"PING\r\n" + _encode([b"SET", b"a", b"x\r\ny"]) + _encode([b"MGET", b"a", b"b"]) + _encode([b"GET", b"a"]))
+        writer.write(
+            b"PING\r\n" + _encode([b"SET", b"a", b"x\r\ny"]) + _encode([b"MGET", b"a", b"b"]) + _encode([b"GET", b"a"])
+        )
         assert [await _reply(reader) for _ in range(4)] == [b"+PONG", b"+OK", b"*2", b"x\r\ny"]
         writer.write(b"*1\r\nGARBAGE\r\n")
         assert await reader.read() == b""

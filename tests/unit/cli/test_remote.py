@@ -22,7 +22,12 @@ from mosnpy.testing.waiting import free_port
 
 class _Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        bodies = {"/json": (200, b'{"a": 1}'), "/text": (200, b"hello"), "/list": (200, b"[]"), "/no": (403, b'{"error": "not you"}')}
+        bodies = {
+            "/json": (200, b'{"a": 1}'),
+            "/text": (200, b"hello"),
+            "/list": (200, b"[]"),
+            "/no": (403, b'{"error": "not you"}'),
+        }
         status, body = bodies[self.path]
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -58,7 +63,9 @@ def test_answers(address: str) -> None:
     assert remote.ask_json(address, "/json") == (200, {"a": 1})
 
 
-@pytest.mark.parametrize(("path", "message"), [("/text", "is no mosnpy"), ("/list", "is no mosnpy"), ("/no", "refuses: not you")])
+@pytest.mark.parametrize(
+    ("path", "message"), [("/text", "is no mosnpy"), ("/list", "is no mosnpy"), ("/no", "refuses: not you")]
+)
 def test_answers_of_others(address: str, path: str, message: str) -> None:
     with pytest.raises(click.ClickException, match=message):
         remote.ask_json(address, path)

@@ -13,7 +13,11 @@ from mosnpy.observe.prometheus import Gauge, render
 from mosnpy.observe.snapshot import Block, Histogram, Snapshot
 
 NAMES = {
-    "worker": [("polls", "C", "turns of the loop"), ("connections", "G", "open sockets"), ("busy_us", "C", "time working")],
+    "worker": [
+        ("polls", "C", "turns of the loop"),
+        ("connections", "G", "open sockets"),
+        ("busy_us", "C", "time working"),
+    ],
     "listener": [("connections_total", "C", "accepted"), ("connections_active", "G", "open")],
     "upstream": [("requests_total", "C", "requests"), ("bytes_sent", "C", "bytes to endpoints")],
     "endpoint": [("requests_total", "C", "requests"), ("ejected", "G", "1 while taken out")],
@@ -21,7 +25,9 @@ NAMES = {
     "operation": [("requests_total", "C", "requests"), ("errors_total", "C", "errors")],
     "failure": [("NONE", "--", "none"), ("NO_ROUTE", "NR", "no route"), ("TIMEOUT", "UT", "too late")],
 }
-LAYOUT = Layout.of(NAMES, [100, 2500, 1000000], {"worker": 3, "listener": 5, "upstream": 7, "endpoint": 2, "route": 1, "operation": 2})
+LAYOUT = Layout.of(
+    NAMES, [100, 2500, 1000000], {"worker": 3, "listener": 5, "upstream": 7, "endpoint": 2, "route": 1, "operation": 2}
+)
 ODD = 'a"b\\c\nd'
 
 
@@ -100,7 +106,11 @@ def test_nothing_running() -> None:
 
 
 @pytest.mark.may_skip
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt install prometheus)")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt install prometheus)"
+)
 def test_promtool() -> None:
-    done = subprocess.run(["promtool", "check", "metrics"], input=TEXT, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=TEXT, capture_output=True, text=True, timeout=30, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

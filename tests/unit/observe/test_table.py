@@ -6,7 +6,10 @@ from mosnpy.observe.table import count, duration, table
 
 
 def test_columns() -> None:
-    assert table(["A", "NUMBER"], [["long name", 1], ["b", 1000]], "lr") == "A          NUMBER\nlong name       1\nb            1000\n"
+    assert (
+        table(["A", "NUMBER"], [["long name", 1], ["b", 1000]], "lr")
+        == "A          NUMBER\nlong name       1\nb            1000\n"
+    )
 
 
 def test_durations() -> None:

@@ -39,14 +39,18 @@ class FakeProxy:
         self.write()
         arguments = json.dumps({"sources": [str(self.file)], "log_level": "debug", **options})
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([sys.executable, str(PROGRAM), arguments], stdout=log, stderr=log, env=ENVIRONMENT)
+            self.process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), arguments], stdout=log, stderr=log, env=ENVIRONMENT
+            )
         if wait:
             self.logged(wait)
         return self
 
     def logged(self, text: str, count: int = 1) -> str:
         """Waits until the text stands in the log `count` times; the log."""
-        until(lambda: self.log.read_text().count(text) >= count or self._ended(text), f"{text!r} in the log of {self.log}")
+        until(
+            lambda: self.log.read_text().count(text) >= count or self._ended(text), f"{text!r} in the log of {self.log}"
+        )
         return self.log.read_text()
 
     def _ended(self, text: str) -> None:
@@ -64,7 +68,9 @@ class FakeProxy:
 
     def children(self, name: str) -> list[psutil.Process]:
         assert self.process is not None
-        return [child for child in psutil.Process(self.process.pid).children() if child.name().startswith(f"mosnpy-{name}")]
+        return [
+            child for child in psutil.Process(self.process.pid).children() if child.name().startswith(f"mosnpy-{name}")
+        ]
 
     def connect(self, port: int = 0) -> socket.socket:
         return socket.create_connection(("127.0.0.1", port or self.port), 10 * FACTOR)

@@ -186,10 +186,19 @@ def load(options: Options, generation: int, registry: SlotRegistry) -> Loaded | 
         id = registry.listener(f"{address['host']}:{address['port']}")
         listeners.append({"id": id, "name": name, **address, "backlog": 16, "mode": None})
         plan.append({"id": id, "stats": registry.block("listener", name)})
-    packed: bytes = msgpack.packb({"generation": generation, "listeners": plan, "refuse": source.get("plan") == "refuse"})
+    packed: bytes = msgpack.packb(
+        {"generation": generation, "listeners": plan, "refuse": source.get("plan") == "refuse"}
+    )
     admin = None
     if "admin" in source:
-        admin = {"id": 0, "name": "admin", "family": "ipv4", "host": "127.0.0.1", "port": source["admin"], "backlog": 16}
+        admin = {
+            "id": 0,
+            "name": "admin",
+            "family": "ipv4",
+            "host": "127.0.0.1",
+            "port": source["admin"],
+            "backlog": 16,
+        }
     return Loaded(
         generation, packed, listeners, registry.state(), [], source.get("workers", 1), source.get("drain_ms", 5000),
         admin, [], [], source, json.dumps(source), source.get("warnings", []),

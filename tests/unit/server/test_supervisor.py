@@ -105,7 +105,9 @@ def test_counters_survive_a_worker_and_gauges_do_not(fake_proxy: FakeProxy) -> N
         assert fake_proxy.admin("/stats")[1]["listeners"]["echo"]["connections_active"] == 1
         os.kill(pid, signal.SIGKILL)
         fake_proxy.logged("starts again")
-    until(lambda: fake_proxy.admin("/stats")[1]["listeners"]["echo"]["connections_active"] == 0, "the gauge to be zeroed")
+    until(
+        lambda: fake_proxy.admin("/stats")[1]["listeners"]["echo"]["connections_active"] == 0, "the gauge to be zeroed"
+    )
     assert fake_proxy.admin("/stats")[1]["listeners"]["echo"]["connections_total"] == 1
 
 
@@ -223,7 +225,9 @@ def test_a_worker_that_dies_during_reloads_gets_the_new_plan(fake_proxy: FakePro
         fake_proxy.children("worker")[0].kill()
     status, answer = fake_proxy.admin("/reload", "POST")
     assert status == 200
-    until(lambda: fake_proxy.admin("/ready")[1].get("generation") == answer["generation"], "all workers to have the plan")
+    until(
+        lambda: fake_proxy.admin("/ready")[1].get("generation") == answer["generation"], "all workers to have the plan"
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pytest
 from mosnpy.upstream.probes import Target, probe_redis, probe_tcp
 
 
-async def against(answer: bytes, probe: Callable[[Target], Awaitable[str]], unix: Path | None = None) -> tuple[str, bytes]:
+async def against(
+    answer: bytes, probe: Callable[[Target], Awaitable[str]], unix: Path | None = None
+) -> tuple[str, bytes]:
     """(the verdict, what the server got): the server sends `answer` when the last word has come, then closes."""
     got = b""
 
