@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -99,7 +98,6 @@ def _live(
         )
         log.start(f"{role}-{index}" if role == "worker" else role, level)
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
-        gc.enable()
         code = run(theirs)
     except SystemExit as leave:
         code = leave.code if isinstance(leave.code, int) else 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from mosnpy.server import children
 from mosnpy.server.channel import Channel
 from mosnpy.server.children import Backoff, Child
+from mosnpy.server.log import log as out
 from mosnpy.server.messages import Message
 from mosnpy.server.reactor import Reactor
 
@@ -66,8 +67,13 @@ class Family:
             self._reactor.on_writable(child.channel.fileno(), writable if child.channel.pending else None)
 
     def _read(self, child: Child) -> None:
-        for message, _ in child.channel.receive():
-            self._hear(child, message)
+        try:
+            for message, _ in child.channel.receive():
+                self._hear(child, message)
+        except ValueError as error:  # no message of ours: it has gone mad
+            out.error("%s (pid %d) says nonsense and is killed: %s", child.title, child.pid, error)
+            child.channel.closed = True
+            child.kill(signal.SIGKILL)
         if child.channel.closed:
             self._unwatch(child)  # its death follows, by SIGCHLD
 
@@ -80,11 +86,11 @@ class Family:
         for child in list(self._members.values()):
             found, status = os.waitpid(child.pid, os.WNOHANG)
             if found:
+                del self._members[child.pid]
                 self._read(child)  # what it said before it died
                 if not child.channel.closed:  # somebody it started may still hold the other end
                     self._unwatch(child)
                 child.channel.close()
-                del self._members[child.pid]
                 self._died(child, status)
 
     def restart_delay(self, child: Child) -> float:

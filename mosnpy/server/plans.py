@@ -7,6 +7,7 @@ other; what is asked for while one runs is answered by one more load after it, f
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mosnpy.server.supervisor import Supervisor
 
 TIMEOUT = 15.0  # seconds for all workers to take a plan
+PATIENCE = 120.0  # seconds for a configuration to be loaded; 10,000 routes take about two
 
 
 @dataclass(slots=True)
@@ -96,6 +98,7 @@ class Plans:
         self._loading: list[int] | None = None  # tickets of the load under way
         self._asked: list[int] = []  # tickets of reloads to come
         self._change: Change | None = None
+        self._patience: Timer
         self.said: Loaded | Faulty | None = None  # by the loader
         self.latest: dict[str, Any] = {"ok": True, "time": time.time(), "faults": []}
 
@@ -110,10 +113,17 @@ class Plans:
             channel.send_and_wait(supervisor.parts.load(supervisor.options, generation, supervisor.registry))
             return 0
 
-        supervisor.family.start("loader", 0, load)
+        try:
+            loader = supervisor.family.start("loader", 0, load)
+        except OSError as error:
+            self._loading = None
+            self._failed(tickets, [f"error: no process to load the configuration in: {error}"])
+            return
+        self._patience = supervisor.reactor.later(PATIENCE, lambda: loader.kill(signal.SIGKILL))
 
     def loader_ended(self, status: int) -> None:
         tickets, self._loading = self._loading or [], None
+        self._patience.cancel()
         answer = self.said or Faulty([f"error: the process that loads the configuration {how_it_ended(status)}"])
         supervisor = self._supervisor
         if supervisor.draining:
@@ -123,11 +133,15 @@ class Plans:
                 supervisor.begin(answer)
             else:
                 self._adopt(answer, tickets)
-        elif supervisor.loaded is None:
-            log.plain(answer.faults)
-            supervisor.give_up("the configuration has faults")
         else:
-            self._keep(tickets, answer.faults)
+            self._failed(tickets, answer.faults)
+
+    def _failed(self, tickets: list[int], faults: list[str]) -> None:
+        if self._supervisor.loaded is None:
+            log.plain(faults)
+            self._supervisor.give_up("the configuration has faults")
+        else:
+            self._keep(tickets, faults)
 
     def ask(self, ticket: int) -> None:
         """A reload. `ticket`: whom to answer; 0 for a signal."""

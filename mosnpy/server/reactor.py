@@ -32,12 +32,20 @@ class Timer:
 
 
 class Reactor:
-    def __init__(self, signals: Iterable[signal.Signals], on_signal: Callable[[signal.Signals], None]) -> None:
+    """`on_bug` is told of an exception in a call; the loop goes on, because the supervisor must outlive its bugs too."""
+
+    def __init__(
+        self,
+        signals: Iterable[signal.Signals],
+        on_signal: Callable[[signal.Signals], None],
+        on_bug: Callable[[], None],
+    ) -> None:
         self._readers: dict[int, Call] = {}
         self._writers: dict[int, Call] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._on_signal = on_signal
+        self._on_bug = on_bug
         self._signals = tuple(signals)
         self._stopped = False
         self._wake_read, self._wake_write = socket.socketpair()
@@ -79,12 +87,18 @@ class Reactor:
         for descriptor, _ in poll.poll(timeout):
             for calls in (self._writers, self._readers):  # looked up anew: the call before may have removed it
                 if call := calls.get(descriptor):
-                    call()
+                    self._make(call)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now and not self._stopped:
             timer = heapq.heappop(self._timers)[2]
             if timer.call is not None:
-                timer.call()
+                self._make(timer.call)
+
+    def _make(self, call: Call) -> None:
+        try:
+            call()
+        except Exception:
+            self._on_bug()
 
     def _take_signals(self) -> None:
         with contextlib.suppress(BlockingIOError):

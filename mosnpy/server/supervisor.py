@@ -53,6 +53,7 @@ _DRAIN_GRACE = 3.0  # seconds over the drain timeout for a worker to end by itse
 _REFUSE_AFTER = (
     0.05  # seconds from the word to drain until the kernel refuses connections: first the queues are emptied
 )
+_NO_FORK = 1.0  # seconds until the next attempt when a child can't be forked
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _SIGNALS = (*_STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
@@ -79,7 +80,7 @@ class Supervisor:
         self.controller: Child | None = None
         self._started = time.time()
         self._start_timer: Timer | None = None
-        self.reactor = Reactor(_SIGNALS, self._signal)
+        self.reactor = Reactor(_SIGNALS, self._signal, self._bug)
         self.plans = Plans(self)
         self.family = Family(self.reactor, _SIGNALS, options.log_level, self._hear, self._died, self._leave_sockets)
 
@@ -132,6 +133,12 @@ class Supervisor:
         self.loaded = loaded
         self.registry = SlotRegistry.from_state(loaded.registry)
         log.plain(loaded.warnings)
+
+    def _bug(self) -> None:
+        """An exception nobody expected. What runs goes on running."""
+        out.exception("an error in the supervisor")
+        if self.state in (State.LOADING, State.STARTING):
+            self.give_up("an error in the supervisor")
 
     def _start_late(self) -> None:
         self.give_up(f"not every worker has taken the plan within {_START_TIMEOUT:g} s")
@@ -226,10 +233,14 @@ class Supervisor:
         out.error("%s (pid %d) %s; %s", child.title, child.pid, how_it_ended(status), when)
 
         def start() -> None:
-            if child.role == "controller":
-                self.start_controller()
-            else:
-                self._start_worker(child.index)
+            try:
+                if child.role == "controller":
+                    self.start_controller()
+                else:
+                    self._start_worker(child.index)
+            except OSError as error:  # no memory, no processes, no descriptors: better times may come
+                out.error("%s can't be started, once more in %g s: %s", child.title, _NO_FORK, error)
+                self.reactor.later(_NO_FORK, start)
             self.tell()
 
         if delay:

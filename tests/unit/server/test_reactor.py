@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ def heard() -> list[signal.Signals]:
 
 @pytest.fixture
 def reactor(heard: list[signal.Signals]) -> Iterator[Reactor]:
-    reactor = Reactor([signal.SIGUSR1, signal.SIGUSR2], heard.append)
+    reactor = Reactor([signal.SIGUSR1, signal.SIGUSR2], heard.append, lambda: None)
     yield reactor
     reactor.leave()
 
@@ -62,8 +63,18 @@ def test_readable_and_writable(reactor: Reactor) -> None:
 
 def test_leaving_gives_the_signals_back() -> None:
     before = signal.getsignal(signal.SIGUSR1)
-    reactor = Reactor([signal.SIGUSR1], lambda number: None)
+    reactor = Reactor([signal.SIGUSR1], lambda number: None, lambda: None)
     assert signal.getsignal(signal.SIGUSR1) is not before
     reactor.leave()
     assert signal.getsignal(signal.SIGUSR1) is before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_it_outlives_an_exception() -> None:
+    bugs: list[BaseException | None] = []
+    reactor = Reactor([], lambda number: None, lambda: bugs.append(sys.exc_info()[1]))
+    reactor.later(0, lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    reactor.later(0.001, reactor.stop)
+    reactor.run()
+    reactor.leave()
+    assert [type(bug) for bug in bugs] == [ZeroDivisionError]

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from mosnpy.server.children import Backoff
@@ -119,6 +120,19 @@ def test_a_worker_that_keeps_dying_waits_longer_each_time(fake_proxy: FakeProxy)
         log = fake_proxy.logged("worker 0 (pid", count)
     assert "starts again in 0.1 s" in log
     assert "starts again in 0.2 s" in log
+
+
+def test_a_worker_that_can_not_be_forked_comes_when_it_can(fake_proxy: FakeProxy) -> None:
+    fake_proxy.start()
+    assert fake_proxy.process is not None
+    supervisor = psutil.Process(fake_proxy.process.pid)
+    limit = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # no descriptor for its channel
+    fake_proxy.children("worker-0")[0].kill()
+    fake_proxy.logged("worker 0 can't be started")
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, limit)
+    until(lambda: fake_proxy.children("worker-0"), "worker 0 to be back")
+    until(lambda: fake_proxy.admin("/ready")[0] == 200, "all to be ready")
 
 
 def test_the_controller_comes_back_on_the_same_port(fake_proxy: FakeProxy) -> None:
