@@ -90,19 +90,21 @@ struct redis_down {
     char *name, *lib_name, *lib_version; /* owned; NULL = none */
     const struct redis_command *last;
     uint64_t born_ms;
-    bool no_touch;
+    bool multi_subscribe;      /* SUBSCRIBE queued in the transaction */
 };
 
 /* ---- a server connection ---- */
-enum redis_step { STEP_HELLO, STEP_AUTH, STEP_SELECT, STEP_READY };
+enum redis_step { STEP_HELLO, STEP_AUTH, STEP_SELECT, STEP_ID /* exclusive ones: CLIENT ID */, STEP_READY };
 struct redis_up {
     struct resp_scan scan;
     uint8_t step;
+    uint8_t resp;    /* what it speaks now: 2 or 3 */
     bool resp2;      /* in a RESP3 lane, but the server speaks RESP2 only */
     bool multi, watch, sticky, monitor, raw; /* state after the replies so far */
     bool collecting; /* the current frame is being collected in `frame` */
     uint32_t channels, patterns, shard_channels; /* subscriptions after the confirmations so far */
     uint32_t pending_confirmations;              /* of the subscribe stream at the head; 0 = not begun */
+    uint64_t server_id; /* the server's id of an exclusive connection, 0: unknown */
     struct conn *next_pin;
     struct queue frame;
 };
@@ -165,6 +167,7 @@ ssize_t redis_pubsub_frame(struct conn *up, const uint8_t *p, size_t n);
 /* redis_session.c: commands the proxy answers. PASS: it is not one of them. */
 enum took redis_local(const struct redis_request *q);
 enum took redis_client_command(const struct redis_request *q);
+struct slice redis_redirect(const struct redis_request *q, const struct endpoint *ep, struct resp_out *out);
 struct redis_identity *redis_identity_get(struct core *core, struct slice user, struct slice password);
 void redis_identity_put(struct core *core, struct redis_identity *identity);
 struct redis_identity *redis_identity_find(struct core *core, uint32_t id);

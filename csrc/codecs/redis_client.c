@@ -304,6 +304,10 @@ static enum took client_unblock(const struct redis_request *q) {
         return TOOK;
     }
     bool error = q->r->argc == 4 && slice_is(redis_arg(q, 3), "ERROR");
+    if (q->r->argc == 4 && !error && !slice_is(redis_arg(q, 3), "TIMEOUT")) {
+        redis_reply_text(q->down, "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n");
+        return TOOK;
+    }
     for (struct conn *c = q->down->core->conns[DOWN]; c; c = c->next) {
         struct stream *s = (int64_t)c->id == id && c->codec == &redis_codec ? c->head : NULL;
         if (!s || !s->up || !s->up->exclusive || s->deadline_ms != UINT64_MAX || s->started) continue;
@@ -318,6 +322,30 @@ static enum took client_unblock(const struct redis_request *q) {
     }
     number(q->down, 0);
     return TOOK;
+}
+
+/* CLIENT TRACKING … REDIRECT names one of the proxy's clients; the server must hear the id of the connection that this one has borrowed
+ * (for its subscription to __redis__:invalidate). The request as it is to be sent: in `out`, or as it came. */
+struct slice redis_redirect(const struct redis_request *q, const struct endpoint *ep, struct resp_out *out) {
+    struct slice whole = slice_of(q->p, q->n), arg;
+    int64_t id;
+    uint64_t server_id = 0;
+    bool tracking = q->cmd && q->cmd->parent && slice_is(q->cmd->full_name, "CLIENT TRACKING");
+    uint32_t at = 0;
+    for (uint32_t i = 3; tracking && i + 1 < q->r->argc && !at; i++)
+        if (slice_is(redis_arg(q, i), "REDIRECT")) at = i + 1;
+    if (!at || !resp_int(redis_arg(q, at), &id)) return whole;
+    for (struct conn *c = q->down->core->conns[DOWN]; c; c = c->next)
+        for (struct conn *up = (int64_t)c->id == id && c->codec == &redis_codec ? redis_down(c)->pins : NULL; up; up = redis_up(up)->next_pin)
+            if (up->endpoint == ep) server_id = redis_up(up)->server_id;
+    if (!server_id) return whole;
+    char text[24];
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)server_id);
+    struct resp_arg_iter it = resp_arg_iter(q->r, q->p);
+    resp_out_clear(out);
+    resp_out_array(out, q->r->argc);
+    for (uint32_t i = 0; resp_arg_next(&it, &arg); i++) resp_out_bulk(out, i == at ? slice_of(text, (size_t)n) : arg);
+    return out->failed ? whole : slice_of(out->p, out->n);
 }
 
 enum took redis_client_command(const struct redis_request *q) {

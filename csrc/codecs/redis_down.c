@@ -247,12 +247,13 @@ static enum took take(const struct redis_request *q) {
         redis_reply_text(c, "-NOAUTH Authentication required.\r\n");
         return TOOK;
     }
+    if (likely(q->cmd != NULL)) d->last = q->cmd;
+    else if (resp_is_http(redis_arg(q, 0))) return CLOSE;
     enum took t = is_local(q, d) ? redis_local(q) : likely(q->cmd != NULL) ? PASS : redis_learn(q);
     if (likely(t == PASS)) t = route_request(q);
     if (likely(t == TOOK)) {
         c->listener->stat[LISTENER_requests_total]++;
         if (q->cmd && q->cmd->stats) c->listener->plan->stats.row[q->cmd->stats + OPERATION_requests_total]++;
-        d->last = q->cmd;
     }
     return t;
 }
@@ -324,10 +325,6 @@ static enum took take_inline(struct conn *c, const uint8_t *p, size_t n) {
     whole.stream_above = UINT32_MAX;
     if (resp_request_parse(&r, out->p, out->n, &whole) != (ptrdiff_t)out->n) return CLOSE;
     struct redis_request q = {.down = c, .r = &r, .p = out->p, .n = out->n};
-    if (resp_is_http(redis_arg(&q, 0))) {
-        d->request.error = RESP_OK;
-        return CLOSE;
-    }
     q.cmd = redis_table_resolve(redis_options(c)->table, &r, out->p);
     return take(&q);
 }

@@ -80,7 +80,8 @@ enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32
     if (subscribes(tag)) s->part = q->r->argc - 1;
     u->stat[UPSTREAM_requests_total]++;
     ep->stat[ENDPOINT_requests_total]++;
-    enum failure why = stream_send(s, up, q->p, q->n);
+    struct slice bytes = redis_redirect(q, ep, &d->core->text);
+    enum failure why = stream_send(s, up, bytes.p, bytes.n);
     if (why != FAIL_NONE)
         stream_fail(s, why);
     else if (q->large)
@@ -98,6 +99,8 @@ void redis_pin_reply(struct conn *up, enum redis_tag tag, uint8_t type, bool nul
     case TAG_EXEC:
     case TAG_DISCARD:
         u->multi = u->watch = false;
+        if (d && d->multi_subscribe && tag == TAG_EXEC && type == '*' && !null) u->channels++; /* the next confirmation tells the number */
+        if (d) d->multi_subscribe = false;
         if (!d || d->multi_db == UINT32_MAX) break;
         if (tag == TAG_EXEC && type != '-' && !null) { /* a SELECT was among the commands */
             if (!up->retired && d->multi_db != d->db) up->retired = true;
@@ -286,6 +289,7 @@ static enum took queued(const struct redis_request *q, struct upstream *u, uint3
     }
     int64_t db;
     if (q->cmd && slice_is(q->cmd->full_name, "SELECT") && q->r->argc == 2 && resp_int(redis_arg(q, 1), &db) && db >= 0 && db <= REDIS_DB_MAX) d->multi_db = (uint32_t)db;
+    if (q->cmd && q->cmd->class == REDIS_CLASS_SUBSCRIBE) d->multi_subscribe = true;
     d->multi_commands++;
     return redis_pinned(q, u, timeout_ms, ep, TAG_NONE);
 }

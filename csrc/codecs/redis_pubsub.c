@@ -90,7 +90,10 @@ static int reply(struct conn *up, const uint8_t *p, size_t n) {
     uint8_t type = *p;
     redis_up(up)->pending_confirmations = 0;
     s->status = type == '-' ? STATUS_CLIENT_ERROR : STATUS_OK;
-    stream_reply(s, p, n);
+    if (s->ops && s->ops->reply)
+        s->ops->reply(s, p, n, true);
+    else
+        stream_reply(s, p, n);
     stream_end(s);
     redis_pin_reply(up, tag, type, n >= 3 && (type == '_' || p[1] == '-'));
     return 0;
@@ -100,7 +103,7 @@ static int whole_frame(struct conn *up, const uint8_t *p, size_t n) {
     struct redis_up *u = redis_up(up);
     struct slice in = slice_of(p, n);
     struct resp_value head, word;
-    bool resp3 = (up->lane->key & 1) && !u->resp2;
+    bool resp3 = u->resp == 3;
     if (*p == '+' && u->monitor && n > 1 && p[1] >= '0' && p[1] <= '9') return push(up, p, n), 0;
     if (*p != '>' && (*p != '*' || resp3)) return reply(up, p, n);
     if (!resp_read(&in, &head) || head.count == 0 || !resp_read(&in, &word)) return *p == '>' ? -1 : reply(up, p, n);

@@ -25,6 +25,10 @@ static void apply(struct conn *c, struct change *ch) {
     struct redis_down *d = redis_down(c);
     struct redis_identity *old = d->identity;
     d->resp = ch->resp, d->db = ch->db;
+    for (struct conn *up = d->pins; up; up = redis_up(up)->next_pin) { /* asked as well: they have left their lane with us */
+        up->retired = true;
+        redis_up(up)->resp = ch->resp;
+    }
     d->identity = ch->identity, ch->identity = old;
     if (d->identity && d->identity != old) d->user = d->identity->user;
     if (ch->name) {
@@ -116,6 +120,18 @@ static void change_fail(struct stream *s, enum failure why) {
 static const struct stream_ops hello_ops = {.reply = hello_reply, .fail = change_fail};
 static const struct stream_ops change_ops = {.reply = plain_reply, .fail = change_fail};
 
+/* A client that has borrowed connections changes those: its transaction or subscription goes on with the new state. */
+static void ask_pins(const struct redis_request *q, struct stream *s) {
+    struct conn *up = redis_down(q->down)->pins;
+    for (struct conn *other = redis_up(up)->next_pin; other; other = redis_up(other)->next_pin) {
+        struct stream *copy = stream_new(q->down->core, NULL);
+        if (copy) stream_send(copy, other, q->p, q->n);
+    }
+    s->replayable = false;
+    enum failure why = stream_send(s, up, q->p, q->n);
+    if (why != FAIL_NONE) stream_fail(s, why);
+}
+
 /* Sends `request` on a shared connection of the lane that `ch` describes. Later requests wait for the outcome. */
 static enum took ask(const struct redis_request *q, struct slice request, struct change *ch, const struct stream_ops *ops) {
     struct conn *c = q->down;
@@ -130,6 +146,11 @@ static enum took ask(const struct redis_request *q, struct slice request, struct
     s->lane_key = redis_lane(ch->resp, ch->db, ch->identity);
     s->hash = redis_hash(u, q, (struct slice){NULL, 0});
     s->ops = ops, s->data = ch, s->replayable = true;
+    if (redis_down(c)->pins) {
+        ask_pins(q, s);
+        if (c->streams) conn_wait(c, 1, 0);
+        return TOOK;
+    }
     enum failure why = stream_dispatch(s, request.p, request.n);
     if (why != FAIL_NONE)
         stream_fail(s, why);
@@ -272,7 +293,7 @@ static enum took select_db(const struct redis_request *q) {
     int64_t db;
     if (!settled(c)) return WAIT;
     if (!resp_int(redis_arg(q, 1), &db)) {
-        redis_reply_text(c, "-ERR invalid DB index\r\n");
+        redis_reply_text(c, "-ERR value is not an integer or out of range\r\n");
         return TOOK;
     }
     if (db < 0 || db > REDIS_DB_MAX) {
@@ -327,7 +348,7 @@ static enum took reset(const struct redis_request *q) {
     redis_identity_put(c->core, d->login);
     free(d->name);
     d->identity = d->login = NULL, d->name = NULL, d->user = (struct slice){NULL, 0};
-    d->resp = 2, d->db = 0, d->multi_db = UINT32_MAX, d->no_touch = false;
+    d->resp = 2, d->db = 0, d->multi_db = UINT32_MAX;
     d->special = redis_options(c)->user_count ? SPECIAL_GUEST : 0;
     redis_reply(c, "+RESET\r\n", 8);
     return TOOK;

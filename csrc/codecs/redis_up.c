@@ -56,8 +56,13 @@ static int handshake(struct conn *c, enum redis_step step) {
         if (who.password.n || (c->lane->key >> 32)) return send_auth(c, who), 0;
         u->step = STEP_SELECT;
     }
-    if (u->step == STEP_SELECT && (c->lane->key >> 1 & REDIS_DB_MAX)) return send_select(c), 0;
+    if (u->step == STEP_SELECT) {
+        if (c->lane->key >> 1 & REDIS_DB_MAX) return send_select(c), 0;
+        u->step = STEP_ID;
+    }
+    if (u->step == STEP_ID && c->exclusive) return send_words(c, (struct slice[]){SLICE("CLIENT"), SLICE("ID")}, 2), 0;
     u->step = STEP_READY;
+    u->resp = (c->lane->key & 1) && !u->resp2 ? 3 : 2;
     return 1;
 }
 
@@ -82,7 +87,10 @@ static ssize_t feed_handshake(struct conn *c, const uint8_t *p, size_t n) {
     if (k < 0) return FEED_CLOSE;
     if (!scan.done) return 0;
     enum redis_step next = u->step + 1;
-    if (scan.type == '-') {
+    if (u->step == STEP_ID) { /* a server too old to tell, or a user who may not ask, is no reason to give up */
+        int64_t id;
+        if (scan.type == ':' && resp_int(slice_of(p + 1, (size_t)k - 3), &id) && id > 0) u->server_id = (uint64_t)id;
+    } else if (scan.type == '-') {
         bool old = u->step == STEP_HELLO && (begins(p, (size_t)k, "-NOPROTO") || begins(p, (size_t)k, "-ERR unknown command"));
         if (!old) return refused(c, p, (size_t)k);
         u->resp2 = true; /* its replies will be translated */

@@ -285,7 +285,6 @@ const char *resp_error_text(enum resp_error e) {
         [RESP_REPLY_LENGTH] = "bad length in a reply",
         [RESP_REPLY_LINE] = "malformed line in a reply",
         [RESP_REPLY_DEPTH] = "reply nested too deep",
-        [RESP_REPLY_PUSH] = "push inside a reply",
         [RESP_NO_MEMORY] = "out of memory",
     };
     return (size_t)e < countof(text) ? text[e] : "unknown error";

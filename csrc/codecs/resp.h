@@ -50,7 +50,6 @@ enum resp_error {
     RESP_REPLY_LENGTH, /* a length that is no number, too large, or negative where null is not allowed */
     RESP_REPLY_LINE,   /* a line over max_line, a malformed one, or a bulk not ended by CRLF */
     RESP_REPLY_DEPTH,  /* nested deeper than max_depth */
-    RESP_REPLY_PUSH,   /* a push or an attribute where none may be */
     RESP_NO_MEMORY,    /* a resp_out could not grow */
 };
 /* A few words for logs; for requests Redis' own, behind "Protocol error: ". */
@@ -144,7 +143,7 @@ static inline void resp_scan_reset(struct resp_scan *s) { memset(s, 0, offsetof(
 
 /* How many of p[0..n) belong to the current reply (they may be forwarded at once): n, or fewer with s->done.
  * Returns < 0 (-enum resp_error, sticky) when broken; nothing of that call's bytes should be forwarded then. A
- * push ('>') is a reply of its own. */
+ * push ('>') is a reply of its own; inside another (EXEC of a SUBSCRIBE) it is a value like any. */
 static inline ptrdiff_t resp_scan(struct resp_scan *s, const uint8_t *p, size_t n, const struct resp_limits *lim);
 
 /* ---- Complete replies: a cursor ---- */

@@ -42,9 +42,8 @@ static enum resp_error start(struct resp_scan *s, uint8_t c) {
     case '=':
     case '%':
     case '~':
-    case '|': s->state = LENGTH; break;
-    case '>':
-        if (s->depth) return RESP_REPLY_PUSH;
+    case '|':
+    case '>': /* inside a reply as well: EXEC with SUBSCRIBE among its commands nests the confirmations */
         s->state = LENGTH;
         break;
     case '+':

@@ -423,6 +423,11 @@ void conn_event(struct conn *c, uint32_t events) {
         conn_close(c, FAIL_CONNECT);
         return;
     }
+    /* FIN behind bytes that wait for something that may never come (an element to pop): nobody is there to get it. */
+    if (c->hangup && c->side == DOWN && (c->paused & PAUSE_WAIT) && c->codec->busy && c->codec->busy(c)) {
+        conn_close(c, FAIL_CLIENT_GONE);
+        return;
+    }
     /* Reset while paused: nobody will read that edge, and nothing we hold for it can be delivered. */
     if ((events & EPOLLERR) && (c->paused || c->state == CONN_FINISHING)) {
         conn_broken(c);

@@ -70,7 +70,7 @@ void stream_detach(struct stream *s) {
     ep->inflight -= s->count;
     if (ep->lb) ep->lb->inflight = ep->inflight;
     s->up = NULL;
-    if (unlikely(up->streams == 0 && up->retired)) conn_doom(up, FAIL_NONE + FAIL_DRAINING);
+    if (unlikely(up->streams == 0 && up->retired && !up->owner)) conn_doom(up, FAIL_NONE + FAIL_DRAINING);
 }
 
 static void leave_down(struct stream *s) {

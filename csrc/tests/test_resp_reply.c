@@ -53,6 +53,7 @@ static const struct reply_case replies[] = {
     {B("~3\r\n+a\r\n:1\r\n~0\r\n"), '~'},
     {B(">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n"), '>'},
     {B(">0\r\n"), '>'},
+    {B("*1\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"), '*'}, /* EXEC of a SUBSCRIBE */
     {B(ATTRIBUTE "*2\r\n:2039123\r\n:9543892\r\n"), '*'},
     {B(ATTRIBUTE "+OK\r\n"), '+'},
     {B("|0\r\n:5\r\n"), ':'},
@@ -180,8 +181,6 @@ static const struct broken_case broken[] = {
     {B(",\r\n"), RESP_REPLY_LINE},
     {B(",1 2\r\n"), RESP_REPLY_LINE},
     {B("(12x\r\n"), RESP_REPLY_LINE},
-    {B("*1\r\n>1\r\n:1\r\n"), RESP_REPLY_PUSH},
-    {B("|1\r\n+a\r\n>1\r\n"), RESP_REPLY_PUSH},
 };
 
 TEST(broken_replies_are_told_in_any_pieces_and_stay_broken) {
