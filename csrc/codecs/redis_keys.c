@@ -1,195 +1,226 @@
-/* Where the keys of a request are. Fixed places come from the table; the commands that name their keys by a count or behind a
- * word have a finder here. Arguments Redis would refuse give no keys. */
+/* Where the keys of a request are. Fixed places come from the table. Commands whose keys stand behind a count or a
+ * word have a finder here, written after what each of them accepts; commands learnt at run time bring key
+ * specifications. Arguments Redis would refuse give no keys: whatever it is, the request then goes to a server
+ * that says so. */
 #include "redis_table.h"
 
-enum finder { FIND_RANGE, FIND_NUMKEYS, FIND_DEST_NUMKEYS, FIND_STREAMS, FIND_MIGRATE, FIND_STORE };
+enum finder { FIXED, NUMKEYS, DEST_NUMKEYS, STREAMS, MIGRATE, SORT, GEORADIUS, SPECS };
 
 static const struct {
     const char *name;
-    uint8_t finder, at;
+    uint8_t finder, at; /* at: of a count its argument position; else where options begin */
 } finders[] = {
-    {"EVAL", FIND_NUMKEYS, 2},
-    {"EVALSHA", FIND_NUMKEYS, 2},
-    {"EVAL_RO", FIND_NUMKEYS, 2},
-    {"EVALSHA_RO", FIND_NUMKEYS, 2},
-    {"FCALL", FIND_NUMKEYS, 2},
-    {"FCALL_RO", FIND_NUMKEYS, 2},
-    {"ZUNION", FIND_NUMKEYS, 1},
-    {"ZINTER", FIND_NUMKEYS, 1},
-    {"ZDIFF", FIND_NUMKEYS, 1},
-    {"ZINTERCARD", FIND_NUMKEYS, 1},
-    {"SINTERCARD", FIND_NUMKEYS, 1},
-    {"LMPOP", FIND_NUMKEYS, 1},
-    {"ZMPOP", FIND_NUMKEYS, 1},
-    {"BLMPOP", FIND_NUMKEYS, 2},
-    {"BZMPOP", FIND_NUMKEYS, 2},
-    {"ZUNIONSTORE", FIND_DEST_NUMKEYS, 2},
-    {"ZINTERSTORE", FIND_DEST_NUMKEYS, 2},
-    {"ZDIFFSTORE", FIND_DEST_NUMKEYS, 2},
-    {"XREAD", FIND_STREAMS, 1},
-    {"XREADGROUP", FIND_STREAMS, 1},
-    {"MIGRATE", FIND_MIGRATE, 3},
-    {"SORT", FIND_STORE, 2},
-    {"GEORADIUS", FIND_STORE, 6},
-    {"GEORADIUSBYMEMBER", FIND_STORE, 5},
+    {"", FIXED, 0},
+    {"EVAL", NUMKEYS, 2},
+    {"EVALSHA", NUMKEYS, 2},
+    {"EVAL_RO", NUMKEYS, 2},
+    {"EVALSHA_RO", NUMKEYS, 2},
+    {"FCALL", NUMKEYS, 2},
+    {"FCALL_RO", NUMKEYS, 2},
+    {"ZUNION", NUMKEYS, 1},
+    {"ZINTER", NUMKEYS, 1},
+    {"ZDIFF", NUMKEYS, 1},
+    {"ZINTERCARD", NUMKEYS, 1},
+    {"SINTERCARD", NUMKEYS, 1},
+    {"LMPOP", NUMKEYS, 1},
+    {"ZMPOP", NUMKEYS, 1},
+    {"BLMPOP", NUMKEYS, 2},
+    {"BZMPOP", NUMKEYS, 2},
+    {"ZUNIONSTORE", DEST_NUMKEYS, 2},
+    {"ZINTERSTORE", DEST_NUMKEYS, 2},
+    {"ZDIFFSTORE", DEST_NUMKEYS, 2},
+    {"XREAD", STREAMS, 1},
+    {"XREADGROUP", STREAMS, 1},
+    {"MIGRATE", MIGRATE, 6},
+    {"SORT", SORT, 2},
+    {"GEORADIUS", GEORADIUS, 6},
+    {"GEORADIUSBYMEMBER", GEORADIUS, 5},
 };
+#define FINDER_SPECS countof(finders) /* redis_command.finder is an index of the table above, or this */
 
 uint8_t redis_finder_of(const struct redis_command *cmd) {
-    for (size_t i = 0; !cmd->parent && i < countof(finders); i++)
-        if (slice_eq(cmd->name, slice_of(finders[i].name, strlen(finders[i].name)))) return (uint8_t)(i + 1);
+    if (cmd->spec_count) return FINDER_SPECS;
+    for (size_t i = 1; !cmd->parent && i < countof(finders); i++)
+        if (slice_eq(cmd->name, slice_of(finders[i].name, strlen(finders[i].name)))) return (uint8_t)i;
     return 0;
 }
 
-static bool same_word(struct slice s, struct slice upper) {
-    if (s.n != upper.n) return false;
-    for (size_t i = 0; i < s.n; i++)
-        if ((s.p[i] >= 'a' && s.p[i] <= 'z' ? s.p[i] - 32 : s.p[i]) != upper.p[i]) return false;
-    return true;
-}
+/* ---- arguments ---- */
 
-/* Position of the word from argument `from` on, 0 when absent. */
-static uint32_t find_word(const struct resp_request *r, const uint8_t *p, uint32_t from, struct slice word) {
-    if (from >= r->known) return 0;
+bool redis_has_word(const struct resp_request *r, const uint8_t *p, uint32_t from, struct slice upper) {
+    if (from >= r->known) return false;
     struct resp_arg_iter it = resp_arg_from(r, p, from);
     struct slice arg;
-    for (uint32_t i = from; resp_arg_next(&it, &arg); i++)
-        if (same_word(arg, word)) return i;
-    return 0;
+    while (resp_arg_next(&it, &arg))
+        if (redis_word_is(arg, upper)) return true;
+    return false;
 }
 
-bool redis_has_word(const struct resp_request *r, const uint8_t *p, uint32_t from, struct slice word) {
-    return find_word(r, p, from, word) != 0;
+/* Options of a command: words with so many arguments behind them. */
+struct option {
+    const char *word;
+    uint8_t takes;
+    bool key; /* what stands behind it is a key */
+};
+
+/* The next option, `it` then standing behind its word and what it takes: its index in `options`, -1 for a word
+ * that is none, -2 at the end. */
+static int next_option(struct resp_arg_iter *it, const struct option *options, size_t count) {
+    struct slice word, taken;
+    if (!resp_arg_next(it, &word)) return -2;
+    for (size_t i = 0; i < count; i++)
+        if (redis_word_is(word, slice_of(options[i].word, strlen(options[i].word)))) {
+            for (uint8_t takes = options[i].takes; takes && resp_arg_next(it, &taken);) takes--;
+            return (int)i;
+        }
+    return -1;
 }
 
-static void add_range(struct redis_keys *k, int64_t first, int64_t last, int32_t step) {
-    if (first < 1 || last < first || first >= k->r->argc || k->count == REDIS_KEY_RANGES) return;
-    if (last >= k->r->argc) last = k->r->argc - 1;
+/* The iterator before argument `at`, or at the end if there are not so many. */
+static struct resp_arg_iter from(const struct redis_keys *k, uint32_t at) {
+    return resp_arg_from(k->r, k->p, at < k->r->known ? at : k->r->known);
+}
+
+/* ---- ranges ---- */
+
+/* Keys at first, first + step … last. What lies behind the arguments known so far is only noted. */
+static void add_range(struct redis_keys *k, int64_t first, int64_t last, int64_t step) {
+    if (first < 1 || first >= k->r->argc || step < 1 || k->count == REDIS_KEY_RANGES) return;
+    if (last >= k->r->argc) last = (int64_t)k->r->argc - 1;
     if (last >= k->r->known) {
         k->partial = true;
-        if (first >= k->r->known) return;
-        last = k->r->known - 1;
+        last = (int64_t)k->r->known - 1;
     }
-    k->range[k->count].first = (uint32_t)first, k->range[k->count].last = (uint32_t)last,
-    k->range[k->count].step = step > 0 ? (uint32_t)step : 1;
-    k->count++;
+    if (last < first) return;
+    k->range[k->count].first = (uint32_t)first, k->range[k->count].last = (uint32_t)last;
+    k->range[k->count++].step = (uint32_t)min_size((size_t)step, UINT32_MAX);
 }
 
-static void counted(struct redis_keys *k, uint32_t at) {
+/* A number of keys at argument `at`, the keys from `first` on; none if there are fewer arguments than it says. */
+static void counted(struct redis_keys *k, int64_t at, int64_t first, int64_t step) {
     uint64_t n;
+    if (at < 1 || at >= k->r->argc) return;
     if (at >= k->r->known) {
-        k->partial |= at < k->r->argc;
+        k->partial = true;
         return;
     }
-    if (!resp_uint(resp_arg_at(k->r, k->p, at), &n) || n == 0 || n >= k->r->argc || at + n >= k->r->argc) return;
-    add_range(k, at + 1, (int64_t)(at + n), 1);
+    if (!resp_uint(resp_arg_at(k->r, k->p, (uint32_t)at), &n) || n == 0 || n > k->r->argc) return;
+    int64_t last = first + ((int64_t)n - 1) * step;
+    if (last < k->r->argc) add_range(k, first, last, step);
 }
 
-/* The option words of a command, as far as their own arguments must be passed over: a value may look like another word. */
-struct option {
-    struct slice word;
-    uint32_t values;
-};
-#define OPTION(word, values) ((struct option){SLICE(word), values})
+/* [COUNT n] [BLOCK ms] [GROUP g c] [NOACK] STREAMS key… id… */
+static void streams(struct redis_keys *k, uint32_t at) {
+    static const struct option options[] = {
+        {"STREAMS", 0, false}, {"COUNT", 1, false}, {"BLOCK", 1, false}, {"GROUP", 2, false}, {"NOACK", 0, false}};
+    struct resp_arg_iter it = from(k, at);
+    int option;
+    do option = next_option(&it, options, countof(options));
+    while (option > 0);
+    if (option == -2 && k->r->known < k->r->argc) k->partial = true;
+    if (option != 0 || (k->r->argc - it.i) % 2) return;
+    add_range(k, it.i, (int64_t)it.i + (k->r->argc - it.i) / 2 - 1, 1);
+}
 
-/* Goes over options from argument `at` on; words that are none of them count as options without a value. Where `sought`
- * stands, the last one if `last`, else the first; 0 when it is absent. */
-static uint32_t find_option(struct redis_keys *k, uint32_t at, struct slice sought, const struct option *options,
-                            size_t count, bool last) {
-    uint32_t found = 0, next = at;
+/* host port key|"" db timeout [COPY] [REPLACE] [AUTH p] [AUTH2 u p] [KEYS key…] */
+static void migrate(struct redis_keys *k, uint32_t at) {
+    static const struct option options[] = {{"KEYS", 0, false}, {"AUTH", 1, false}, {"AUTH2", 2, false}};
+    struct resp_arg_iter it = from(k, at);
+    int option;
+    do option = next_option(&it, options, countof(options));
+    while (option != 0 && option != -2);
+    bool named = k->r->known > 3 && resp_arg_at(k->r, k->p, 3).n > 0;
+    if (option == 0 && !named) add_range(k, it.i, (int64_t)k->r->argc - 1, 1); /* Redis refuses both at once */
+    if (option == -2 && named) add_range(k, 3, 3, 1);
+    if (option == -2 && k->r->known < k->r->argc) k->partial = true;
+}
+
+/* key … [STORE key]: the last one counts. Options that take arguments are known, so that none of these is taken
+ * for one. */
+static void stored(struct redis_keys *k, uint32_t at, const struct option *options, size_t count) {
+    struct resp_arg_iter it = from(k, at);
+    uint32_t store = 0, before = at;
+    for (int option; (option = next_option(&it, options, count)) != -2; before = it.i)
+        if (option >= 0 && options[option].key && it.i > before + 1) store = it.i - 1;
+    add_range(k, 1, 1, 1);
+    if (store) add_range(k, store, store, 1);
+    if (k->r->known < k->r->argc) k->partial = true;
+}
+
+/* Position of the specification's word, 0 when it isn't there. Backwards it is the last one not behind the start. */
+static int64_t find_word(const struct redis_keys *k, const struct redis_key_spec *s) {
+    int64_t start = s->begin > 0 ? s->begin : (int64_t)k->r->argc + s->begin, found = 0;
+    struct resp_arg_iter it = from(k, s->begin > 0 ? (uint32_t)s->begin : 1);
     struct slice arg;
-    if (at >= k->r->known) {
-        if (at < k->r->argc) k->partial = true;
-        return 0;
-    }
-    struct resp_arg_iter it = resp_arg_from(k->r, k->p, at);
-    for (; resp_arg_next(&it, &arg); at++) {
-        if (at < next) continue;
-        next = at + 1;
-        if (same_word(arg, sought)) {
-            found = at++;
-            if (!last || !resp_arg_next(&it, &arg)) break;
-            next = at + 1;
-            continue;
-        }
-        for (size_t i = 0; i < count; i++)
-            if (same_word(arg, options[i].word)) next += options[i].values;
-    }
-    if ((last || !found) && k->r->known < k->r->argc) k->partial = true;
+    for (int64_t at = it.i; (s->begin > 0 ? !found : at <= start) && resp_arg_next(&it, &arg); at++)
+        if (redis_word_is(arg, slice_of(s->word, s->word_size))) found = at;
     return found;
 }
 
-static void streams(struct redis_keys *k, uint32_t from) {
-    const struct option options[] = {OPTION("COUNT", 1), OPTION("BLOCK", 1), OPTION("GROUP", 2)};
-    uint32_t at = find_option(k, from, SLICE("STREAMS"), options, countof(options), false),
-             left = at ? k->r->argc - 1 - at : 0;
-    if (left && left % 2 == 0) add_range(k, at + 1, at + left / 2, 1);
+static void specified(struct redis_keys *k, const struct redis_key_spec *s) {
+    int64_t argc = k->r->argc, begin = s->begin;
+    if (s->word_size) {
+        if (k->r->known < argc) k->partial = true;
+        int64_t at = find_word(k, s);
+        if (!at) return;
+        begin = at + 1;
+    }
+    if (s->counted) counted(k, begin + s->count_at, begin + s->first, s->step);
+    else if (s->last >= 0) add_range(k, begin, begin + s->last, s->step);
+    else add_range(k, begin, (s->limit > 1 ? begin + (argc - begin) / s->limit : argc) + s->last, s->step);
 }
 
-static void migrate(struct redis_keys *k) {
-    const struct option options[] = {OPTION("AUTH", 1), OPTION("AUTH2", 2)};
-    uint32_t at = find_option(k, 6, SLICE("KEYS"), options, countof(options), false);
-    if (k->r->known > 3 && resp_arg_at(k->r, k->p, 3).n) add_range(k, 3, 3, 1);
-    if (at) add_range(k, at + 1, k->r->argc - 1, 1);
-}
-
-/* Of several destinations the last one is written. */
-static void stored(struct redis_keys *k, uint32_t from) {
-    const struct option sort[] = {OPTION("BY", 1), OPTION("GET", 1), OPTION("LIMIT", 2)};
-    const struct option geo[] = {OPTION("COUNT", 1), OPTION("STOREDIST", 1)},
-                        dist[] = {OPTION("COUNT", 1), OPTION("STORE", 1)};
-    bool is_sort = from == 2;
-    uint32_t at =
-        find_option(k, from, SLICE("STORE"), is_sort ? sort : geo, is_sort ? countof(sort) : countof(geo), true);
-    uint32_t distances = is_sort ? 0 : find_option(k, from, SLICE("STOREDIST"), dist, countof(dist), true);
-    add_range(k, 1, 1, 1);
-    if (at) add_range(k, at + 1, at + 1, 1);
-    if (distances) add_range(k, distances + 1, distances + 1, 1);
-}
+/* ---- the iteration ---- */
 
 void redis_keys_begin(struct redis_keys *k, const struct redis_command *cmd, const struct resp_request *r,
                       const uint8_t *p) {
-    memset(k, 0, sizeof *k);
-    k->r = r, k->p = p;
+    static const struct option sort[] = {{"STORE", 1, true}, {"LIMIT", 2, false}, {"GET", 1, false}, {"BY", 1, false}};
+    static const struct option geo[] = {{"STORE", 1, true}, {"STOREDIST", 1, true}};
+    k->r = r, k->p = p, k->partial = false, k->at = k->count = 0;
     if (!cmd || r->argc < 2) return;
-    uint32_t at = cmd->finder ? finders[cmd->finder - 1].at : 0;
-    switch (cmd->finder ? finders[cmd->finder - 1].finder : FIND_RANGE) {
-    case FIND_NUMKEYS: counted(k, at); break;
-    case FIND_DEST_NUMKEYS: add_range(k, 1, 1, 1), counted(k, at); break;
-    case FIND_STREAMS: streams(k, at); break;
-    case FIND_MIGRATE: migrate(k); break;
-    case FIND_STORE: stored(k, at); break;
-    default:
+    uint32_t at = cmd->finder < FINDER_SPECS ? finders[cmd->finder].at : 0;
+    switch (cmd->finder < FINDER_SPECS ? finders[cmd->finder].finder : SPECS) {
+    case FIXED:
         if (cmd->first > 0)
             add_range(k, cmd->first, cmd->last < 0 ? (int64_t)r->argc + cmd->last : cmd->last, cmd->step);
+        break;
+    case NUMKEYS: counted(k, at, at + 1, 1); break;
+    case DEST_NUMKEYS:
+        add_range(k, 1, 1, 1);
+        counted(k, at, at + 1, 1);
+        break;
+    case STREAMS: streams(k, at); break;
+    case MIGRATE: migrate(k, at); break;
+    case SORT: stored(k, at, sort, countof(sort)); break;
+    case GEORADIUS: stored(k, at, geo, countof(geo)); break;
+    case SPECS:
+        for (uint32_t i = 0; i < cmd->spec_count; i++) specified(k, &cmd->specs[i]);
+        break;
     }
     if (k->count) k->next = k->range[0].first, k->it = resp_arg_from(r, p, k->next);
 }
 
 bool redis_keys_next(struct redis_keys *k, struct slice *key) {
     struct slice skipped;
-    while (k->at < k->count) {
-        if (k->next > k->range[k->at].last) {
-            if (++k->at == k->count) return false;
-            k->next = k->range[k->at].first;
-            k->it = resp_arg_from(k->r, k->p, k->next);
-            continue;
-        }
-        while (k->it.i < k->next)
-            if (!resp_arg_next(&k->it, &skipped)) return false;
-        if (!resp_arg_next(&k->it, key)) return false;
-        k->arg = k->next;
-        k->next += k->range[k->at].step;
-        return true;
+    if (k->at >= k->count) return false;
+    if (k->next > k->range[k->at].last) {
+        if (++k->at == k->count) return false;
+        k->next = k->range[k->at].first;
+        k->it = resp_arg_from(k->r, k->p, k->next);
     }
-    return false;
+    while (k->it.i < k->next)
+        if (!resp_arg_next(&k->it, &skipped)) return false;
+    if (!resp_arg_next(&k->it, key)) return false;
+    k->arg = k->next;
+    k->next = k->next <= UINT32_MAX - k->range[k->at].step ? k->next + k->range[k->at].step : UINT32_MAX;
+    return true;
 }
 
 bool redis_first_key(const struct redis_command *cmd, const struct resp_request *r, const uint8_t *p,
                      struct slice *key) {
     if (likely(!cmd->finder)) {
         if (cmd->first <= 0 || (uint32_t)cmd->first >= r->known) return false;
-        *key = likely(cmd->first < RESP_ARGS) ? slice_of(p + r->arg[cmd->first].off, r->arg[cmd->first].len)
-                                              : resp_arg_at(r, p, (uint32_t)cmd->first);
+        *key = resp_arg_at(r, p, (uint32_t)cmd->first);
         return true;
     }
     struct redis_keys k;

@@ -1,4 +1,5 @@
-/* Merging replies of shards. Counting is the server's: numbers add up, errors come first, lists follow one another. */
+/* Merging replies of shards. Counting is the server's: numbers add up, errors come first, lists follow one
+ * another. */
 #include "redis_merge.h"
 
 #include <stdio.h>
@@ -132,7 +133,8 @@ int redis_merge_array(const struct slice *replies, uint32_t n, const uint16_t *o
 
 /* ---- INFO ---- */
 
-/* Fields that count something each shard has of its own: the whole has their sum. Everything else is told of the first shard. */
+/* Fields that count something each shard has of its own: the whole has their sum. Everything else is told of the
+ * first shard. */
 static const char *const additive[] = {"connected_clients",
                                        "blocked_clients",
                                        "tracking_clients",

@@ -1,14 +1,18 @@
 /* RESP2 replies become what Redis would have said in RESP3.
  *
  * A pattern says what a value is, read left to right:
- *   *  as it is, nulls as `_`          d  double        b  boolean       v  verbatim text
- *   A p     array of p                 S p  set of p    M p  flat pairs -> map with values p
- *   P p     flat pairs -> array of [any, p]             N p  array of [any, p] -> map
+ *   *  as it is, nulls as `_`     d  double     b  boolean     v  verbatim text
+ *   A p     array of p
+ *   E p     array of p, an empty one a set: so Redis tells of subcommands
+ *   S p     set of p
+ *   M p     flat pairs -> map with values p
+ *   P p     flat pairs -> array of [any, p]
+ *   N p     array of [any, p] -> map
  *   T p q . array with elements p, q (further ones as they are)
  *   g       array whose last element is [x, y], two doubles; any other value as it is
  *   M{key=p,prefix.*=q}   map whose values of these keys are p and q, the others as they are
- * A value that isn't of the form its pattern expects stays as it is. Patterns are this file's own and nest at most a few deep;
- * replies nest as they like and are walked without recursion wherever no pattern applies. */
+ * A value that isn't of the form its pattern expects stays as it is. Patterns are this file's own and nest at most
+ * a few deep; replies nest as they like and are walked without recursion wherever no pattern applies. */
 #include "redis_shape.h"
 
 #include <stdlib.h>
@@ -42,7 +46,10 @@ static bool parse_rule(struct slice text, struct redis_shape_rule *rule) {
     *rule = (struct redis_shape_rule){0};
     if (text.n > 4 && memcmp(text.p, "opt:", 4) == 0) {
         text.p += 4, text.n -= 4;
-        rule->word = until(&text, ':');
+        struct slice word = until(&text, ':');
+        if (word.n == 0 || word.n > sizeof rule->word) return false;
+        memcpy(rule->word, word.p, word.n);
+        rule->word_size = (uint8_t)word.n;
     } else if (text.n > 5 && memcmp(text.p, "args:", 5) == 0) {
         text.p += 5, text.n -= 5;
         if (!resp_uint(until(&text, ':'), &args) || args > UINT8_MAX) return false;
@@ -62,7 +69,8 @@ bool redis_shape_parse(struct slice column, struct redis_command *cmd) {
     return true;
 }
 
-/* Where option words may begin: behind the keys (HRANDFIELD withvalues 2 has none). A STORE key comes later, so the first range. */
+/* Where option words may begin: behind the keys (HRANDFIELD withvalues 2 has none). A STORE key comes later, so
+ * the first range. */
 static uint32_t options_from(const struct redis_command *cmd, const struct resp_request *r, const uint8_t *p) {
     struct redis_keys k;
     redis_keys_begin(&k, cmd, r, p);
@@ -72,7 +80,8 @@ static uint32_t options_from(const struct redis_command *cmd, const struct resp_
 uint16_t redis_command_shape(const struct redis_command *cmd, const struct resp_request *r, const uint8_t *p) {
     for (uint32_t i = 0; cmd && i < cmd->shape_count; i++) {
         const struct redis_shape_rule *rule = &cmd->shapes[i];
-        if (r->argc >= rule->min_args && (!rule->word.n || redis_has_word(r, p, options_from(cmd, r, p), rule->word)))
+        if (r->argc < rule->min_args) continue;
+        if (!rule->word_size || redis_has_word(r, p, options_from(cmd, r, p), slice_of(rule->word, rule->word_size)))
             return rule->shape;
     }
     return REDIS_SHAPE_NONE;
@@ -106,6 +115,7 @@ static bool peek(struct slice in, struct resp_value *v) { return resp_read(&in, 
 static const char *pattern_end(const char *p) {
     switch (*p) {
     case 'A':
+    case 'E':
     case 'S':
     case 'P':
     case 'N': return pattern_end(p + 1);
@@ -123,7 +133,8 @@ static const char *pattern_end(const char *p) {
 
 static bool convert(const char *pattern, struct slice *in, struct resp_out *out);
 
-/* What may stand in a double of RESP3: a number, inf or nan. Anything else, a line's end above all, stays in its bulk. */
+/* What may stand in a double of RESP3: a number, inf or nan. Anything else, a line's end above all, stays in its
+ * bulk. */
 static bool is_double(struct slice s) {
     size_t i = s.n && (s.p[0] == '-' || s.p[0] == '+');
     struct slice word = slice_of(s.p + i, s.n - i);
@@ -248,7 +259,7 @@ static bool convert(const char *pattern, struct slice *in, struct resp_out *out)
     case 'N': return pair_map(pattern + 1, head.count, in, out);
     case 'T': return tuple(pattern + 1, head.count, in, out);
     case 'g': return coordinates(head.count, in, out);
-    default: return each(pattern + 1, head.count, *pattern == 'S', in, out);
+    default: return each(pattern + 1, head.count, *pattern == 'S' || (*pattern == 'E' && head.count == 0), in, out);
     }
 }
 
