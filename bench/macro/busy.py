@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .measure import Clock, Entry, Outcome, contest
-from .process import Child, Cores, free_port, wait_for_ping
-from .proxies import PEERS, Running, environment
+from .process import Child, Cores, free_port, wait_for_ping, wait_until_settled
+from .proxies import PEERS, SETTLE_SECONDS, Running, environment
 from .report import Fact
 from .scenario import Load
 
@@ -49,6 +49,7 @@ def start_host(
     child = Child(command, cores.proxy, config.with_suffix(".log"), directory=directory, env=environment())
     try:
         wait_for_ping(port, child, 60)
+        wait_until_settled(child, SETTLE_SECONDS)
     except RuntimeError:
         child.stop()
         raise

