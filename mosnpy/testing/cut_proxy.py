@@ -138,7 +138,7 @@ class CutProxy:
 
     async def _start(self) -> None:
         self.may_pass.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True, backlog=1024)
 
     async def _refuse(self) -> None:
         if self._server is not None:

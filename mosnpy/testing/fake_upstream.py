@@ -127,7 +127,7 @@ class FakeUpstream:
 
     async def _start(self) -> None:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, reuse_address=True, limit=1 << 26
+            self._serve, "127.0.0.1", self.port, reuse_address=True, backlog=1024, limit=1 << 26
         )
 
     async def _refuse(self) -> None:

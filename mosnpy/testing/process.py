@@ -28,8 +28,8 @@ class ProxyProcess:
         directory.mkdir(parents=True, exist_ok=True)
         self.file = directory / "mosnpy.yaml"
         self.log = directory / "mosnpy.log"
-        self.admin_port = free_port()
-        self.config: dict[str, Any] = {"version": 1, "admin": {"bind": f"127.0.0.1:{self.admin_port}"}, **config}
+        self.config: dict[str, Any] = {"version": 1, "admin": {"bind": f"127.0.0.1:{free_port()}"}, **config}
+        self.admin_port = int(self.config["admin"]["bind"].rsplit(":", 1)[1])
         self.environment = dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.write(self.config)

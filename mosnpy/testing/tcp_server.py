@@ -43,7 +43,9 @@ class TcpServer:
         if self.path:
             self._server = await asyncio.start_unix_server(self._serve, self.path)
         else:
-            self._server = await asyncio.start_server(self._serve, self.host, self.port, reuse_address=True)
+            self._server = await asyncio.start_server(
+                self._serve, self.host, self.port, reuse_address=True, backlog=1024
+            )
 
     async def _stop(self) -> None:
         if self._server is not None:
