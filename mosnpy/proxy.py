@@ -144,7 +144,7 @@ class Proxy:
         from mosnpy.config import Fault
         from mosnpy.errors import ConfigErrors
 
-        registry = SlotRegistry.from_state(self._registry.state())
+        registry = SlotRegistry.unpack(self._registry.pack())
         generation = registry.generation + 1
         loaded = await asyncio.to_thread(lambda: compile_loaded(_read(source), generation, registry))
         if isinstance(loaded, Faulty):
@@ -155,7 +155,7 @@ class Proxy:
         core = self._running()
         done = self._applied[loaded.generation] = self._loop.create_future()
         core.post_plan(loaded.plan, {spec.id: self._listening[spec.id].fileno(0) for spec in loaded.specs})
-        self._registry = SlotRegistry.from_state(loaded.registry)
+        self._registry = SlotRegistry.unpack(loaded.registry)
         self._checks.update(Check.several(loaded.checks))
         async with asyncio.timeout(_TURN):
             await done

@@ -121,7 +121,7 @@ async def _config(request: web.Request) -> web.Response:
     loaded = request.app[STATE].loaded
     if request.query.get("format") == "yaml":
         return web.Response(text=loaded.effective_yaml)
-    return _json(loaded.effective)
+    return web.Response(text=loaded.effective, content_type="application/json")
 
 
 async def _reload(request: web.Request) -> web.Response:

@@ -44,7 +44,7 @@ class _Controller:
         self._raw = channel
         self._memory = memory
         self._layout = layout
-        self._registry = SlotRegistry.from_state(loaded.registry)
+        self._registry = SlotRegistry.unpack(loaded.registry)
         self._tickets = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Reloaded]] = {}
         self._checks = HealthChecks(memory.health, _turned)
@@ -99,7 +99,7 @@ class _Controller:
         match arrived.message:
             case Loaded() as loaded:
                 self._state.loaded = loaded
-                self._registry = SlotRegistry.from_state(loaded.registry)
+                self._registry = SlotRegistry.unpack(loaded.registry)
                 self._checks.update(Check.several(loaded.checks))
             case Status() as status:
                 self._state.status = status

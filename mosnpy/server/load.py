@@ -5,6 +5,7 @@ It runs in a child that ends with its answer, so what it imports (pydantic, PyYA
 
 from __future__ import annotations
 
+import json
 import os
 
 from mosnpy.observe.slots import SlotRegistry, SlotsExhausted
@@ -44,9 +45,9 @@ def compile_loaded(config: object, generation: int, registry: SlotRegistry) -> L
     warnings = [fault.render() for fault in document.faults] if document is not None else []
     effective = config.effective()
     return Loaded(
-        generation, compiled.plan, compiled.listeners, registry.state(), [list(block) for block in registry.reclaimed],
+        generation, compiled.plan, compiled.listeners, registry.pack(), [list(block) for block in registry.reclaimed],
         workers, compiled.drain_timeout_ms, compiled.admin, compiled.checks, compiled.upstreams,
-        effective, configuration.to_yaml(effective), warnings,
+        json.dumps(effective, indent=2) + "\n", configuration.to_yaml(effective), warnings,
     )  # fmt: skip
 
 

@@ -12,8 +12,6 @@ from typing import Any, ClassVar
 
 import msgpack
 
-from mosnpy.observe.slots import RegistryState
-
 
 @dataclass(frozen=True, slots=True)
 class ListenerSpec:
@@ -57,14 +55,14 @@ class Loaded(Message):
     generation: int
     plan: bytes
     listeners: list[dict[str, Any]]  # of ListenerSpec
-    registry: RegistryState
+    registry: bytes  # of SlotRegistry
     zero: list[list[int]]  # (base, slots) to zero in every row before the plan is used
     workers: int
     drain_timeout_ms: int
     admin: dict[str, Any] | None  # of ListenerSpec; None: no admin API
     checks: list[dict[str, Any]]  # active health checks by upstream (mosnpy.upstream.health.Check.several)
     upstreams: list[dict[str, Any]]  # as in the plan, without what is secret
-    effective: dict[str, Any]  # the configuration with every default and without what is secret
+    effective: str  # the configuration with every default and without what is secret, JSON
     effective_yaml: str
     warnings: list[str]
 

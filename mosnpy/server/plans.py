@@ -107,7 +107,7 @@ class Plans:
     def load(self, tickets: list[int]) -> None:
         supervisor = self._supervisor
         self._loading, self.said = tickets, None
-        generation = supervisor.registry.generation + 1
+        generation = supervisor.loaded.generation + 1 if supervisor.loaded is not None else 1
 
         def load(channel: Channel) -> int:
             channel.send_and_wait(supervisor.parts.load(supervisor.options, generation, supervisor.registry))

@@ -71,7 +71,6 @@ class Supervisor:
         self.parts = parts
         self.state = State.LOADING
         self.exit_code = OK
-        self.registry = SlotRegistry(parts.layout.sizes)
         self.loaded: Loaded | None = None  # the configuration in force
         self.memory: SharedMemory | None = None
         self.listening: dict[int, sockets.Listening] = {}  # by listener id
@@ -83,6 +82,15 @@ class Supervisor:
         self.reactor = Reactor(_SIGNALS, self._signal, self._bug)
         self.plans = Plans(self)
         self.family = Family(self.reactor, _SIGNALS, options.log_level, self._hear, self._died, self._leave_sockets)
+
+    @property
+    def registry(self) -> SlotRegistry:
+        """Unpacked each time it is asked for: by loaders, and when a worker has died."""
+        return (
+            SlotRegistry.unpack(self.loaded.registry)
+            if self.loaded is not None
+            else SlotRegistry(self.parts.layout.sizes)
+        )
 
     @property
     def running(self) -> bool:
@@ -114,7 +122,7 @@ class Supervisor:
             self.give_up(str(error))
             return
         self.take(loaded)
-        self.memory = SharedMemory(count, self.registry.total)
+        self.memory = SharedMemory(count)
         self.workers = [None] * count
         self.parts.preload()
         gc.collect()
@@ -131,7 +139,6 @@ class Supervisor:
     def take(self, loaded: Loaded) -> None:
         """From now on this configuration is in force."""
         self.loaded = loaded
-        self.registry = SlotRegistry.from_state(loaded.registry)
         log.plain(loaded.warnings)
 
     def _bug(self) -> None:

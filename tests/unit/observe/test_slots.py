@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgpack
 import pytest
 
 from mosnpy.observe import slots
@@ -37,7 +36,7 @@ def test_state_travels() -> None:
     registry = SlotRegistry(SIZES)
     registry.begin(1)
     block, health, listener = registry.block("route", "a/0"), registry.health("u/e"), registry.listener("127.0.0.1:80")
-    copy = SlotRegistry.from_state(msgpack.unpackb(msgpack.packb(registry.state())))
+    copy = SlotRegistry.unpack(registry.pack())
     copy.begin(2)
     assert (copy.block("route", "a/0"), copy.health("u/e"), copy.listener("127.0.0.1:80")) == (block, health, listener)
     assert copy.block("route", "a/1") == block + SIZES["route"]

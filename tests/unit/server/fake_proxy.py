@@ -200,8 +200,8 @@ def load(options: Options, generation: int, registry: SlotRegistry) -> Loaded | 
             "backlog": 16,
         }
     return Loaded(
-        generation, packed, listeners, registry.state(), [], source.get("workers", 1), source.get("drain_ms", 5000),
-        admin, [], [], source, json.dumps(source), source.get("warnings", []),
+        generation, packed, listeners, registry.pack(), [], source.get("workers", 1), source.get("drain_ms", 5000),
+        admin, [], [], json.dumps(source), json.dumps(source), source.get("warnings", []),
     )  # fmt: skip
 
 
