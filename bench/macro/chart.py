@@ -40,7 +40,7 @@ def colour(proxy: str) -> str:
 def _panel(axes: Any, title: str, table: list[Row], base: str, tallest: int) -> None:
     shown = [row for row in table if row.runs and (row.proxy == base or row.ratio)]
     values = [1.0 if row.proxy == base else row.ratio for row in shown]
-    reach = max([*values, *(row.ratio_most for row in shown if row.proxy != base), 1.0])
+    reach = max([*values, *(max(row.ratio_most, row.target or 0) for row in shown if row.proxy != base), 1.0])
     places = list(range(len(shown)))
     axes.barh(places, values, height=0.66, color=[colour(row.proxy) for row in shown], zorder=2)
     axes.axvline(1, color=colour(base), linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
@@ -118,7 +118,7 @@ def draw(report: Report, path: Path) -> None:
             0.012,
             0.12 / height,
             f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, "
-            f"{str(machine['date'])[:16].replace('T', ' ')} UTC, commit {machine['commit']}",
+            f"{str(machine['date'])[:16].replace('T', ' ')} UTC, commit {machine['commit'] or 'unknown'}",
             va="bottom",
             fontsize=8.5,
             color=PALE,

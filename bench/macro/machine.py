@@ -18,7 +18,7 @@ def _first_line(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[0].strip() if lines else ""
+    return lines[0].strip() if lines and done.returncode == 0 else ""
 
 
 def _cpu_model() -> str:
