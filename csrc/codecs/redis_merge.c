@@ -46,29 +46,30 @@ static void sum_or_min(bool sum, const struct slice *replies, uint32_t n, struct
     resp_out_int(out, total);
 }
 
-/* Arrays of 0 and 1 of the same length: the logical AND, element by element. The cursors go side by side. */
+/* Arrays of 0 and 1 of the same length: the logical AND, element by element. One walk over each, all side by side:
+ * a request may ask for a million scripts. */
 static void logical_and(const struct slice *replies, uint32_t n, struct resp_out *out) {
     struct slice *at = malloc(n * sizeof *at);
     struct resp_value v;
     uint32_t count = 0;
-    size_t before = out->n;
-    bool fine = true;
-    for (uint32_t i = 0; at && fine && i < n; i++) {
+    bool fits = at != NULL;
+    for (uint32_t i = 0; fits && i < n; i++) {
         at[i] = replies[i];
-        fine = resp_read(&at[i], &v) && v.type == '*' && !v.null && (i == 0 || v.count == count);
-        if (fine) count = v.count;
+        fits = resp_read(&at[i], &v) && v.type == '*' && (i == 0 || v.count == count);
+        count = v.count;
     }
-    if (fine) resp_out_array(out, count);
-    for (uint32_t element = 0; at && fine && element < count; element++) {
+    size_t before = out->n;
+    if (fits) resp_out_array(out, count);
+    for (uint32_t element = 0; fits && element < count; element++) {
         bool all = true;
-        for (uint32_t i = 0; fine && i < n; i++) {
-            fine = resp_read(&at[i], &v) && v.type == ':';
-            all &= fine && v.text.n == 1 && v.text.p[0] == '1';
+        for (uint32_t i = 0; i < n; i++) {
+            fits = fits && resp_read(&at[i], &v) && v.count == 0;
+            all = all && v.text.n == 1 && v.text.p[0] == '1';
         }
         resp_out_int(out, all);
     }
+    if (!fits) out->n = before, unexpected(out);
     if (!at) out->failed = true;
-    if (!fine) out->n = before, unexpected(out);
     free(at);
 }
 

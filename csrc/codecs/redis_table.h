@@ -115,8 +115,8 @@ struct redis_command {
 
 struct redis_table;
 
-/* `list`: [[NAME, arity, [flag…], first, last, step, class, merge, shape, [subcommand…]]…]; nothing of it is kept.
- * NULL and a sentence in err when an entry is malformed or comes twice. */
+/* `list`: one entry per command, [NAME, arity, [flag…], first, last, step, class, merge, shape, [subcommand
+ * entry…]]; nothing of it is kept. NULL and a sentence in err when an entry is malformed or comes twice. */
 struct redis_table *redis_table_new(struct mpack list, char *err, size_t err_size);
 void redis_table_free(struct redis_table *t);
 uint32_t redis_table_count(const struct redis_table *t);
