@@ -43,6 +43,7 @@ static struct slice until(struct slice *text, uint8_t stop) {
 
 static bool parse_rule(struct slice text, struct redis_shape_rule *rule) {
     uint64_t args;
+    bool conditional = true;
     *rule = (struct redis_shape_rule){0};
     if (text.n > 4 && memcmp(text.p, "opt:", 4) == 0) {
         text.p += 4, text.n -= 4;
@@ -54,7 +55,10 @@ static bool parse_rule(struct slice text, struct redis_shape_rule *rule) {
         text.p += 5, text.n -= 5;
         if (!resp_uint(until(&text, ':'), &args) || args > UINT8_MAX) return false;
         rule->min_args = (uint8_t)args;
+    } else {
+        conditional = false;
     }
+    if (conditional && !text.n) return false;
     int shape = shape_named(text);
     rule->shape = (uint16_t)shape;
     return shape >= 0;
