@@ -126,7 +126,7 @@ static int add_entry(struct redis_table *t, struct redis_command *parent, struct
     struct redis_command c = {0};
     if (!resp_read(&in, &head) || head.type != '*') return -1;
     if (head.null) return 0; /* COMMAND INFO of a name the server doesn't know */
-    if (head.count < 6 || !resp_read(&in, &name) || name.count || name.null) return -1;
+    if (head.count < 6 || !resp_read(&in, &name) || (name.type != '$' && name.type != '+')) return -1;
     if (!read_int(&in, &c.arity) || !read_flags(&in, &c.flags) || !read_int(&in, &c.first) || !read_int(&in, &c.last) ||
         !read_int(&in, &c.step))
         return -1;
