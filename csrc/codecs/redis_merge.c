@@ -55,7 +55,7 @@ static void logical_and(const struct slice *replies, uint32_t n, struct resp_out
     bool fits = at != NULL;
     for (uint32_t i = 0; fits && i < n; i++) {
         at[i] = replies[i];
-        fits = resp_read(&at[i], &v) && v.type == '*' && (i == 0 || v.count == count);
+        fits = resp_read(&at[i], &v) && v.type == '*' && !v.null && (i == 0 || v.count == count);
         count = v.count;
     }
     size_t before = out->n;
@@ -63,7 +63,7 @@ static void logical_and(const struct slice *replies, uint32_t n, struct resp_out
     for (uint32_t element = 0; fits && element < count; element++) {
         bool all = true;
         for (uint32_t i = 0; i < n; i++) {
-            fits = fits && resp_read(&at[i], &v) && v.count == 0;
+            fits = fits && resp_read(&at[i], &v) && v.type == ':';
             all = all && v.text.n == 1 && v.text.p[0] == '1';
         }
         resp_out_int(out, all);
