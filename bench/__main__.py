@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import gc
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -184,6 +185,7 @@ def write(found: report.Report, output: Path) -> list[Path]:
 
 def main() -> int:
     chosen = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     if not chosen.no_install and "envoy" in chosen.proxies.split(","):
         problem = proxies.install_envoy()
         if problem:
