@@ -131,7 +131,7 @@ static void migrate(struct redis_keys *k, uint32_t at) {
     while (option != 0 && option != -2);
     bool named = k->r->known > 3 && resp_arg_at(k->r, k->p, 3).n > 0;
     if (option == 0 && !named) add_range(k, it.i, (int64_t)k->r->argc - 1, 1); /* Redis refuses both at once */
-    if (option == -2 && named) add_range(k, 3, 3, 1);
+    if (option == -2) add_range(k, 3, 3, 1);
     if (option == -2 && k->r->known < k->r->argc) k->partial = true;
 }
 
