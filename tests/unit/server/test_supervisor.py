@@ -236,7 +236,7 @@ def test_a_worker_that_dies_during_reloads_gets_the_new_plan(fake_proxy: FakePro
     fake_proxy.start()
     for _ in range(5):
         fake_proxy.signal(signal.SIGHUP)
-        fake_proxy.children("worker")[0].kill()
+        until(lambda: fake_proxy.children("worker"), "a worker")[0].kill()
     status, answer = fake_proxy.admin("/reload", "POST")
     assert status == 200
     until(
