@@ -68,6 +68,7 @@ enum redis_special { /* why a request can't take the short way; 0 for nearly all
     SPECIAL_SILENT = 8,   /* CLIENT REPLY OFF */
     SPECIAL_SKIP = 16,    /* CLIENT REPLY SKIP: the next reply */
     SPECIAL_GUEST = 32,   /* must authenticate to the listener */
+    SPECIAL_POISONED = 128, /* LAZY, and a command was refused since */
     SPECIAL_RAW = 64      /* replication stream: bytes through */
 };
 struct redis_down {
@@ -129,7 +130,7 @@ struct redis_request {
 };
 
 /* What becomes of a request. */
-enum took { TOOK, WAIT /* again later: not consumed */, CLOSE /* the client is to be closed */, PASS /* not the proxy's to answer */ };
+enum took { COLLECT /* a large request must be collected after all */, TOOK, WAIT /* again later: not consumed */, CLOSE /* the client is to be closed */, PASS /* not the proxy's to answer */ };
 
 /* stream.tag: what a reply on a borrowed connection means for its state. */
 enum redis_tag { TAG_NONE, TAG_MULTI, TAG_EXEC, TAG_DISCARD, TAG_WATCH, TAG_UNWATCH, TAG_SUBSCRIBE, TAG_UNSUBSCRIBE, TAG_PUNSUBSCRIBE, TAG_SUNSUBSCRIBE, TAG_MONITOR, TAG_STICKY, TAG_RAW };
@@ -161,6 +162,10 @@ void redis_unpin_all(struct conn *down);
 void redis_pin_lost(struct conn *down, struct conn *up);
 bool redis_is_blocking(const struct redis_request *q);
 enum redis_tag redis_tag_of(const struct redis_request *q);
+/* The request's keys live on one endpoint, `ep`. */
+bool redis_keys_on(const struct redis_request *q, struct upstream *u, const struct endpoint *ep);
+/* A queued command was refused by the proxy: EXEC must fail, as it does when the server refuses one. */
+void redis_poison(struct conn *down);
 enum took redis_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms);
 ssize_t redis_pubsub_frame(struct conn *up, const uint8_t *p, size_t n);
 

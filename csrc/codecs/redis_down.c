@@ -37,6 +37,7 @@ void redis_reply_text(struct conn *c, const char *fmt, ...) {
 
 static enum took refuse(const struct redis_request *q, enum failure why, const struct route *route) {
     q->down->listener->stat[LISTENER_FAILURES + why]++;
+    redis_poison(q->down);
     if (route) route_stat(q->down, route)[ROUTE_failures_total]++;
     redis_reply_text(q->down, "-ERR mosnpy: %s\r\n", failure_text(why));
     return TOOK;
@@ -145,6 +146,7 @@ void redis_unpause_clients(struct core *core) {
 
 static enum took local_route(const struct redis_request *q, const struct route *route) {
     q->down->listener->stat[LISTENER_local_replies]++;
+    redis_poison(q->down);
     redis_reply_text(q->down, "-%.*s\r\n", (int)route->reply.n, (const char *)route->reply.p);
     return TOOK;
 }
@@ -185,6 +187,7 @@ static enum took route_request(const struct redis_request *q) {
     const struct redis_command *cmd = q->cmd;
     const struct route *route = route_find(c->listener->table, &msg);
     if (unlikely(!route)) return refuse(q, FAIL_NO_ROUTE, NULL);
+    if (unlikely(q->large && route->mirror)) return COLLECT;
     route_stat(c, route)[ROUTE_requests_total]++;
     if (unlikely(route->action == ROUTE_REPLY)) return local_route(q, route);
     if (unlikely(route->uses_resource && many_keys(q) && !keys_agree(q, route))) return route_by_key(q, route);
@@ -205,6 +208,10 @@ static enum took route_request(const struct redis_request *q) {
     bool blocking = redis_is_blocking(q);
     if (cmd) redis_first_key(cmd, q->r, q->p, &key);
     struct endpoint *ep = upstream_pick(u, redis_hash(u, q, key), NULL);
+    if (blocking && sharded && ep && !redis_keys_on(q, u, ep)) {
+        redis_reply_text(c, "-CROSSSLOT Keys in request don't hash to the same slot\r\n");
+        return TOOK;
+    }
     if (tag != TAG_NONE || blocking || q->large || (ep && redis_pin_of(c, ep))) return redis_pinned(q, u, blocking ? 0 : route->timeout_ms, ep, tag);
     return sharded ? redis_sharded_request(q, u, route) : forward(q, u, route, key);
 }
@@ -261,12 +268,14 @@ static enum took take(const struct redis_request *q) {
 /* ---- large requests ---- */
 
 /* The head of a request too long to collect: sent on a connection of its own, the rest follows as it comes. */
+#define HEAD_COLLECT (-3) /* beside FEED_CLOSE and FEED_FINISH */
 static ssize_t take_head(struct conn *c, const uint8_t *p) {
     struct redis_down *d = redis_down(c);
     struct redis_request q = {.down = c, .r = &d->request, .p = p, .n = d->request.pos, .large = true};
     q.cmd = redis_table_resolve(redis_options(c)->table, q.r, p);
     enum took t = take(&q);
     if (t == WAIT) return 0;
+    if (t == COLLECT) return HEAD_COLLECT;
     if (t == CLOSE) return FEED_CLOSE;
     d->body = true; /* without body_up (the request was refused) the rest is thrown away */
     return (ssize_t)d->request.pos;
@@ -279,7 +288,10 @@ static ssize_t take_body(struct conn *c, const uint8_t *p, size_t n) {
     if (k < 0) return k;
     if (d->body_up && k) {
         conn_send(d->body_up, p, (size_t)k);
-        if (conn_full(d->body_up) && !done) conn_pause(c, PAUSE_PEER);
+        if (d->body_up->out.bytes >= OUT_LOW && !done) { /* what the server doesn't take stays with the client, uncopied */
+            d->body_up->full = true;
+            conn_pause(c, PAUSE_PEER);
+        }
     }
     if (done) {
         struct stream *s = d->body_stream;
@@ -357,13 +369,13 @@ ssize_t redis_down_feed(struct conn *c, const uint8_t *p, size_t n) {
         const struct resp_limits *lim = unlikely(d->special & SPECIAL_GUEST) ? &l->guest : &l->limits;
         ptrdiff_t k = resp_request_parse(&d->request, p + taken, n - taken, lim);
         if (unlikely(k == 0 && d->request.large)) {
-            if (!must_collect(c, p + taken)) {
-                ssize_t head = take_head(c, p + taken);
-                if (head < 0) return head;
-                if (head == 0) break;
+            ssize_t head = must_collect(c, p + taken) ? HEAD_COLLECT : take_head(c, p + taken);
+            if (head == 0) break;
+            if (head > 0) {
                 taken += (size_t)head;
                 continue;
             }
+            if (head != HEAD_COLLECT) return head;
             collect = *lim, collect.stream_above = l->collect;
             k = resp_request_parse(&d->request, p + taken, n - taken, &collect);
             if (k == 0 && d->request.large && d->request.need > l->collect) {

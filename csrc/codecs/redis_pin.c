@@ -208,8 +208,7 @@ static bool has_key(const struct redis_request *q) {
     return q->cmd && redis_first_key(q->cmd, q->r, q->p, &key);
 }
 
-/* All keys of the request live on `ep`. */
-static bool keys_on(const struct redis_request *q, struct upstream *u, const struct endpoint *ep) {
+bool redis_keys_on(const struct redis_request *q, struct upstream *u, const struct endpoint *ep) {
     struct redis_keys it;
     struct slice key;
     if (!q->cmd || !redis_sharded(u)) return true;
@@ -239,8 +238,9 @@ static enum took multi(const struct redis_request *q, struct upstream *u, uint32
 static enum took finish_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, enum redis_tag tag) {
     struct redis_down *d = redis_down(q->down);
     if (d->special & SPECIAL_LAZY) {
-        d->special &= ~(uint32_t)(SPECIAL_MULTI | SPECIAL_LAZY);
-        redis_reply_text(q->down, tag == TAG_EXEC ? "*0\r\n" : "+OK\r\n");
+        bool poisoned = tag == TAG_EXEC && d->special & SPECIAL_POISONED;
+        d->special &= ~(uint32_t)(SPECIAL_MULTI | SPECIAL_LAZY | SPECIAL_POISONED);
+        redis_reply_text(q->down, poisoned ? "-EXECABORT Transaction discarded because of previous errors.\r\n" : tag == TAG_EXEC ? "*0\r\n" : "+OK\r\n");
         return TOOK;
     }
     struct endpoint *ep = d->transaction ? d->transaction->endpoint : NULL;
@@ -256,10 +256,16 @@ static enum took watch(const struct redis_request *q, struct upstream *u, uint32
         redis_reply_text(q->down, "-ERR WATCH inside MULTI is not allowed\r\n");
         return TOOK;
     }
-    if (!keys_on(q, u, ep) || (redis_sharded(u) && d->transaction && d->transaction->endpoint != ep)) return crossslot(q->down);
+    if (!redis_keys_on(q, u, ep) || (redis_sharded(u) && d->transaction && d->transaction->endpoint != ep)) return crossslot(q->down);
     enum took t = redis_pinned(q, u, timeout_ms, d->transaction ? d->transaction->endpoint : ep, TAG_WATCH);
     if (t == TOOK && ep) d->transaction = redis_pin_of(q->down, ep);
     return t;
+}
+
+void redis_poison(struct conn *down) {
+    struct redis_down *d = redis_down(down);
+    if (d->special & SPECIAL_LAZY) d->special |= SPECIAL_POISONED;
+    if (d->special & SPECIAL_MULTI && d->transaction) send_cleanup(d->transaction, SLICE("*1\r\n$14\r\nMOSNPY.REFUSED\r\n"), TAG_NONE);
 }
 
 /* The first command after MULTI names the shard: MULTI goes there first. */
@@ -271,7 +277,9 @@ static enum took settle_shard(const struct redis_request *q, struct upstream *u,
     if (!up) return t;
     send_cleanup(up, SLICE("*1\r\n$5\r\nMULTI\r\n"), TAG_MULTI);
     d->transaction = up;
-    d->special &= ~(uint32_t)SPECIAL_LAZY;
+    bool poisoned = d->special & SPECIAL_POISONED;
+    d->special &= ~(uint32_t)(SPECIAL_LAZY | SPECIAL_POISONED);
+    if (poisoned) redis_poison(q->down);
     return PASS;
 }
 
@@ -282,9 +290,8 @@ static enum took queued(const struct redis_request *q, struct upstream *u, uint3
         if (t != PASS) return t;
     }
     struct endpoint *ep = d->transaction ? d->transaction->endpoint : endpoint_of_key(q, u);
-    if (has_key(q) && !keys_on(q, u, ep)) {
-        /* EXEC must fail as it would on a cluster node: let the server see an error while queueing */
-        if (d->transaction) send_cleanup(d->transaction, SLICE("*1\r\n$16\r\nMOSNPY.CROSSSLOT\r\n"), TAG_NONE);
+    if (has_key(q) && !redis_keys_on(q, u, ep)) {
+        redis_poison(q->down);
         return crossslot(q->down);
     }
     int64_t db;

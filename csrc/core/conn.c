@@ -84,6 +84,7 @@ void conn_close(struct conn *c, enum failure why) {
     if (c->codec->close) c->codec->close(c);
     queue_clear(&core->chunks, &c->out);
     free(c->in);
+    free(c->local);
     c->in = NULL, c->in_start = c->in_end = c->in_cap = 0;
     close(c->fd);
     c->fd = -1;
@@ -171,7 +172,20 @@ void conn_send_queue(struct conn *c, struct queue *q) {
     note_full(c);
 }
 
+/* While draining, a client is sent away together with the replies it waited for: it can't have sent more yet, unless it
+ * pipelines, and then its bytes are there to be seen. */
+static bool may_leave(struct conn *c) {
+    uint8_t byte;
+    if (c->side != DOWN || c->state != CONN_OPEN || c->streams || c->out.bytes || c->in_end != c->in_start || c->paused) return false;
+    if (c->codec->mode == POOL_PINNED || (c->codec->busy && c->codec->busy(c))) return false;
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 static void after_flush(struct conn *c) {
+    if (unlikely(c->core->draining) && may_leave(c)) {
+        linger_close(c);
+        return;
+    }
     if (c->full && c->out.bytes + c->held < OUT_LOW) {
         c->full = false;
         if (c->blocked) {
@@ -296,7 +310,7 @@ static bool conn_feed(struct conn *c, const uint8_t *p, size_t n, bool stashed) 
 }
 
 static bool feed_stash(struct conn *c) {
-    while (c->in_end > c->in_start && !c->expect_proxy) {
+    while (c->in_end > c->in_start) {
         uint32_t before = c->in_end - c->in_start;
         if (c->need > before) return true;
         c->need = 0;

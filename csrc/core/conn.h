@@ -68,7 +68,8 @@ struct conn {
     struct conn *blocked;           /* up: paused by us because we are slow */
     uint32_t blocked_gen;
     uint64_t id;
-    union address addr; /* of the peer; PROXY protocol may replace it */
+    union address addr;   /* of the peer; PROXY protocol may replace it */
+    union address *local; /* the address it called, as the PROXY protocol told; owned, NULL: the socket's own */
     char addr_text[64]; /* "ip:port", made on demand; "" = not yet */
 
     /* up */

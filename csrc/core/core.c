@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -104,7 +105,7 @@ static void check_drained(struct core *core) {
         next = c->next;
         if (late)
             conn_close(c, FAIL_DRAINING);
-        else if (c->streams == 0 && c->in_end == c->in_start && !c->paused && (!c->codec->busy || !c->codec->busy(c)))
+        else if (c->streams == 0 && c->in_end == c->in_start && !c->paused && core->now_ms >= c->active_ms + DRAIN_IDLE_MS && (!c->codec->busy || !c->codec->busy(c)))
             conn_finish(c);
     }
     if (core->conn_count[DOWN] == 0) core->drained = true, core_emit(core, EVENT_DRAINED, 0);
@@ -119,6 +120,14 @@ static void core_tick(struct timer *t, void *arg) {
     timer_set(&core->wheel, t, core->now_ms + TICK_MS);
 }
 
+/* Clients leave some descriptors for the upstream connections their requests need. */
+static uint32_t client_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT32_MAX / 2) return UINT32_MAX / 2;
+    uint32_t all = (uint32_t)limit.rlim_cur, keep = all / 8 < 64 ? all / 8 : 64;
+    return all - keep;
+}
+
 static int watch(struct core *core, int fd, void *tag) {
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = tag};
     return fd < 0 ? -1 : epoll_ctl(core->epfd, EPOLL_CTL_ADD, fd, &ev);
@@ -131,6 +140,7 @@ struct core *core_new(struct stats stats, const volatile uint8_t *health, uint32
     core->health = health, core->health_slots = health_slots;
     core->rng = hash_mix(seed ^ 0x9e3779b97f4a7c15ULL) | 1;
     core->scratch_size = SCRATCH_MIN;
+    core->client_limit = client_limit();
     core->mail_tail = &core->mail, core->events_tail = &core->events;
     pthread_mutex_init(&core->mail_lock, NULL);
     chunk_pool_init(&core->chunks);
@@ -248,7 +258,7 @@ struct core_event *core_take_event(struct core *core) {
 static void start_drain(struct core *core, uint32_t timeout_ms) {
     core->draining = true;
     core->drain_deadline_ms = core->now_ms + timeout_ms;
-    for (struct acceptor *a = core->acceptors; a; a = a->next) acceptor_stop(core, a);
+    for (struct acceptor *a = core->acceptors; a; a = a->next) acceptor_drain(core, a);
     check_drained(core);
 }
 

@@ -16,6 +16,7 @@
 #define MAX_EVENTS 256
 #define SCRATCH_MIN (256u * 1024)
 #define SCRATCH_MAX (1024u * 1024)
+#define DRAIN_IDLE_MS 200 /* while draining, a client that was silent for so long is closed */
 #define TICK_MS 100 /* health, gauges, idle pools */
 
 struct conn;
@@ -83,6 +84,7 @@ struct core {
     uint32_t health_slots;
     uint64_t rng;
     uint64_t next_id; /* of clients */
+    uint32_t client_limit; /* descriptors in use from which on no client is accepted */
     bool draining, drained, stopping;
     uint64_t drain_deadline_ms;
     bool inline_host; /* epoll fd is watched by another loop: keep the timerfd armed */

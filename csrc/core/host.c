@@ -57,6 +57,7 @@ int host_take_event(struct core *core, int *kind, uint64_t *value) {
     return 1;
 }
 
+void host_set_first_id(struct core *core, uint64_t base) { core->next_id = base; }
 void host_set_inline(struct core *core, bool on) { core->inline_host = on; }
 
 void host_counts(const struct core *core, struct host_counts *out) {

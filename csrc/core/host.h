@@ -12,6 +12,8 @@ int host_post_drain(struct core *core, uint32_t timeout_ms);
 int host_post_stop(struct core *core);
 /* The next event: 1 and *kind, *value; 0 when there is none. */
 int host_take_event(struct core *core, int *kind, uint64_t *value);
+/* Client ids count from `base`; hosts of several cores give each its own (below 2^53, what every client can hold). */
+void host_set_first_id(struct core *core, uint64_t base);
 void host_set_inline(struct core *core, bool on);
 
 struct host_counts { uint64_t clients, servers, streams, chunks, timers, endpoints; };

@@ -28,6 +28,18 @@ void acceptor_stop(struct core *core, struct acceptor *a) {
     timer_cancel(&core->wheel, &a->retry);
 }
 
+void acceptor_drain(struct core *core, struct acceptor *a) {
+    struct listener *l = core->plan ? plan_listener(core->plan, a->listener_id) : NULL;
+    uint64_t before;
+    if (a->closed) return;
+    do {
+        before = l ? l->stat[LISTENER_connections_total] : 0;
+        acceptor_ready(a);
+    } while (l && l->stat[LISTENER_connections_total] >= before + ACCEPT_BATCH);
+    acceptor_stop(core, a);
+    shutdown(a->fd, SHUT_RD); /* the supervisor holds the socket as well: closing ours would leave it listening */
+}
+
 void acceptor_remove(struct core *core, struct acceptor *a) {
     struct acceptor **at = &core->acceptors;
     while (*at && *at != a) at = &(*at)->next;
@@ -85,18 +97,27 @@ static void welcome(struct core *core, struct listener *l, int fd, const union a
         conn_arm_timer(c);
 }
 
+/* Out of descriptors, or nearly: those who come wait in the backlog. */
+static void pause_accepting(struct core *core, struct acceptor *a) {
+    core->stat[WORKER_accept_errors]++;
+    acceptor_watch(core, a, EPOLL_CTL_MOD, 0);
+    timer_set(&core->wheel, &a->retry, core->now_ms + ACCEPT_PAUSE);
+}
+
 void acceptor_ready(struct acceptor *a) {
     struct core *core = a->core;
     struct listener *l = core->plan ? plan_listener(core->plan, a->listener_id) : NULL;
     for (int i = 0; l && i < ACCEPT_BATCH && !a->closed; i++) {
         union address addr = {0};
+        if (core->conn_count[UP] + core->conn_count[DOWN] + 32 >= core->client_limit) {
+            pause_accepting(core, a);
+            return;
+        }
         socklen_t len = sizeof addr;
         int fd = accept4(a->fd, &addr.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                core->stat[WORKER_accept_errors]++;
-                acceptor_watch(core, a, EPOLL_CTL_MOD, 0);
-                timer_set(&core->wheel, &a->retry, core->now_ms + ACCEPT_PAUSE);
+                pause_accepting(core, a);
             } else if (errno == EINTR || errno == ECONNABORTED) {
                 continue;
             }

@@ -8,6 +8,8 @@
 void acceptors_set(struct core *core, const void *id_fd_pairs, uint32_t count);
 void acceptor_remove(struct core *core, struct acceptor *a);
 void acceptor_stop(struct core *core, struct acceptor *a);
+/* For good: takes in who is queued already, then refuses new connections. */
+void acceptor_drain(struct core *core, struct acceptor *a);
 /* Accepts what waits, at most a batch of it. */
 void acceptor_ready(struct acceptor *a);
 

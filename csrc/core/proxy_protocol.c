@@ -14,21 +14,24 @@ static const uint8_t v2_signature[12] = {'\r', '\n', '\r', '\n', 0, '\r', '\n', 
 
 /* ---- reading ---- */
 
-static bool set_v1_address(struct conn *c, const char *family, const char *ip, const char *port_text) {
+static bool read_v1_address(union address *a, const char *family, const char *ip, const char *port_text) {
     char *end;
     unsigned long port = strtoul(port_text, &end, 10);
-    union address a = {0};
+    memset(a, 0, sizeof *a);
     if (*end || end == port_text || port > 65535) return false;
     if (strcmp(family, "TCP4") == 0) {
-        a.in.sin_family = AF_INET, a.in.sin_port = htons((uint16_t)port);
-        if (inet_pton(AF_INET, ip, &a.in.sin_addr) != 1) return false;
-    } else if (strcmp(family, "TCP6") == 0) {
-        a.in6.sin6_family = AF_INET6, a.in6.sin6_port = htons((uint16_t)port);
-        if (inet_pton(AF_INET6, ip, &a.in6.sin6_addr) != 1) return false;
-    } else {
-        return false;
+        a->in.sin_family = AF_INET, a->in.sin_port = htons((uint16_t)port);
+        return inet_pton(AF_INET, ip, &a->in.sin_addr) == 1;
     }
-    c->addr = a, c->addr_text[0] = 0;
+    a->in6.sin6_family = AF_INET6, a->in6.sin6_port = htons((uint16_t)port);
+    return strcmp(family, "TCP6") == 0 && inet_pton(AF_INET6, ip, &a->in6.sin6_addr) == 1;
+}
+
+/* Who called, and whom: both are passed on (proxy_protocol_write). */
+static bool set_addresses(struct conn *c, const union address *src, const union address *dst) {
+    c->addr = *src, c->addr_text[0] = 0;
+    if (!c->local && !(c->local = malloc(sizeof *c->local))) return false;
+    *c->local = *dst;
     return true;
 }
 
@@ -41,7 +44,9 @@ static ssize_t read_v1(struct conn *c, const uint8_t *p, size_t n) {
     memcpy(line, p, len - 2), line[len - 2] = 0;
     if (strncmp(line, "PROXY UNKNOWN", 13) == 0) return (ssize_t)len;
     if (sscanf(line, "PROXY %7s %63s %63s %7s %7s", family, src, dst, sport, dport) != 5) return FEED_CLOSE;
-    return set_v1_address(c, family, src, sport) ? (ssize_t)len : FEED_CLOSE;
+    union address from, to;
+    if (!read_v1_address(&from, family, src, sport) || !read_v1_address(&to, family, dst, dport)) return FEED_CLOSE;
+    return set_addresses(c, &from, &to) ? (ssize_t)len : FEED_CLOSE;
 }
 
 static ssize_t read_v2(struct conn *c, const uint8_t *p, size_t n) {
@@ -52,19 +57,19 @@ static ssize_t read_v2(struct conn *c, const uint8_t *p, size_t n) {
     if (n < V2_HEAD + len) return 0;
     const uint8_t *a = p + V2_HEAD;
     if ((command & 15) == 0) return (ssize_t)(V2_HEAD + len); /* LOCAL: the sender speaks for itself */
+    union address from = {0}, to = {0};
     if (family >> 4 == 1 && len >= 12) {
-        memset(&c->addr, 0, sizeof c->addr);
-        c->addr.in.sin_family = AF_INET;
-        memcpy(&c->addr.in.sin_addr, a, 4), memcpy(&c->addr.in.sin_port, a + 8, 2);
+        from.in.sin_family = to.in.sin_family = AF_INET;
+        memcpy(&from.in.sin_addr, a, 4), memcpy(&to.in.sin_addr, a + 4, 4);
+        memcpy(&from.in.sin_port, a + 8, 2), memcpy(&to.in.sin_port, a + 10, 2);
     } else if (family >> 4 == 2 && len >= 36) {
-        memset(&c->addr, 0, sizeof c->addr);
-        c->addr.in6.sin6_family = AF_INET6;
-        memcpy(&c->addr.in6.sin6_addr, a, 16), memcpy(&c->addr.in6.sin6_port, a + 32, 2);
-    } else if (family >> 4 == 1 || family >> 4 == 2) {
-        return FEED_CLOSE;
+        from.in6.sin6_family = to.in6.sin6_family = AF_INET6;
+        memcpy(&from.in6.sin6_addr, a, 16), memcpy(&to.in6.sin6_addr, a + 16, 16);
+        memcpy(&from.in6.sin6_port, a + 32, 2), memcpy(&to.in6.sin6_port, a + 34, 2);
+    } else {
+        return family >> 4 == 1 || family >> 4 == 2 ? FEED_CLOSE : (ssize_t)(V2_HEAD + len); /* unix, unspecified: nothing to tell */
     }
-    c->addr_text[0] = 0;
-    return (ssize_t)(V2_HEAD + len);
+    return set_addresses(c, &from, &to) ? (ssize_t)(V2_HEAD + len) : FEED_CLOSE;
 }
 
 ssize_t proxy_protocol_read(struct conn *c, const uint8_t *p, size_t n) {
@@ -126,7 +131,10 @@ void proxy_protocol_write(struct conn *up, int version) {
     union address local = {0};
     socklen_t len = sizeof local;
     const union address *src = NULL, *dst = NULL;
-    if (up->owner && up->owner->addr.sa.sa_family != AF_UNIX && getsockname(up->owner->fd, &local.sa, &len) == 0) src = &up->owner->addr, dst = &local;
+    if (up->owner && up->owner->addr.sa.sa_family != AF_UNIX) {
+        src = &up->owner->addr;
+        dst = up->owner->local ? up->owner->local : getsockname(up->owner->fd, &local.sa, &len) == 0 ? &local : NULL;
+    }
     if (version == 1)
         write_v1(up, src, dst);
     else

@@ -30,6 +30,7 @@ cdef extern from "core/host.h" nogil:
     int host_post_drain(core *c, uint32_t timeout_ms)
     int host_post_stop(core *c)
     int host_take_event(core *c, int *kind, uint64_t *value)
+    void host_set_first_id(core *c, uint64_t base)
     void host_set_inline(core *c, bint on)
     void host_counts_fill "host_counts"(const core *c, host_counts_t *out)
     bint host_stat_name(const char *list, uint32_t i, const char **name, const char **kind, const char **help)
@@ -47,7 +48,7 @@ cdef class Core:
     """One C core: loop, listeners, connections, plan.
 
     stats_row: writable buffer of unsigned 64-bit slots, this worker's row. health: bytes, one per health slot (0 usable,
-    1 unhealthy, 2 drained by the operator). Both are borrowed for the core's life. ``post_*`` may be called from any
+    1 unhealthy, 2 drained by the operator). Client ids count from first_id, which tells workers' clients apart. Both are borrowed for the core's life. ``post_*`` may be called from any
     thread; everything else only from the thread that runs or polls. Raises OSError when descriptors or memory are short.
     """
 
@@ -55,7 +56,7 @@ cdef class Core:
     cdef uint64_t[::1] _row
     cdef const uint8_t[::1] _health
 
-    def __cinit__(self, stats_row, health, *, seed=0):
+    def __cinit__(self, stats_row, health, *, seed=0, first_id=0):
         cdef stats row
         self._row = stats_row
         self._health = health
@@ -65,6 +66,7 @@ cdef class Core:
                               <uint32_t>self._health.shape[0], <uint64_t>seed)
         if self._core is NULL:
             raise OSError("cannot create the core: out of file descriptors or memory")
+        host_set_first_id(self._core, <uint64_t>first_id)
 
     def __dealloc__(self):
         if self._core is not NULL:

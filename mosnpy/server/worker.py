@@ -55,7 +55,9 @@ def preload() -> None:
 def make_core(row: memoryview, health: memoryview) -> Core:
     from mosnpy.core import Core as NativeCore
 
-    return NativeCore(row, health, seed=random.SystemRandom().getrandbits(64) | 1)
+    # Clients are told apart over workers and restarts by the pid (22 bits) in front of a count (30 bits): below 2**53.
+    seed = random.SystemRandom().getrandbits(64) | 1
+    return NativeCore(row, health, seed=seed, first_id=os.getpid() << 30)
 
 
 def run(channel: Channel, row: memoryview, health: memoryview, host: str, make: MakeCore = make_core) -> int:
