@@ -9,7 +9,6 @@ import random
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mosnpy.cli.launch import command
+from mosnpy.cli.launch import command, python
 from mosnpy.server.options import Options
 
 _FIRST_PORT, _LAST_PORT = 12000, 32000  # below the ports the kernel gives to outgoing connections
@@ -94,7 +93,7 @@ class Stage:
         self.close()
 
     def _start_server(self, port: int) -> None:
-        arguments = [sys.executable, "-m", "mosnpy.cli.demo_redis", str(port)]
+        arguments = [*python("mosnpy.cli.demo_redis"), str(port)]
         if self._binary:
             arguments = [
                 self._binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",

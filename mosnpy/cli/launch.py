@@ -30,8 +30,14 @@ def command(options: Options) -> tuple[str, list[str], dict[str, str]]:
     """(program, arguments, environment) of a supervisor."""
     chosen = asdict(options)
     sources = chosen.pop("sources")
-    # Without -P a file such as ./logging.py where the operator happens to stand would be imported instead of the real one.
+    return sys.executable, [*python("mosnpy.server"), *sources], {**os.environ, ENVIRONMENT: json.dumps(chosen)}
+
+
+def python(module: str) -> list[str]:
+    """The command that runs a module of ours in a new interpreter.
+
+    Without -P a file such as ./logging.py where the operator happens to stand would be imported instead of the real one.
+    """
     root = Path(mosnpy.__file__).resolve().parent.parent
     safe = [] if root == Path.cwd().resolve() else ["-P"]
-    arguments = [sys.executable, *safe, "-m", "mosnpy.server", *sources]
-    return sys.executable, arguments, {**os.environ, ENVIRONMENT: json.dumps(chosen)}
+    return [sys.executable, *safe, "-m", module]

@@ -68,6 +68,14 @@ def test_refused_connections_are_refused_for_all_holders() -> None:
     listening.close()
 
 
+def test_refused_connections_on_a_unix_socket(tmp_path: Path) -> None:
+    listening = sockets.listen(unix(tmp_path / "s"), 2)
+    listening.refuse()
+    with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+        client.connect(str(tmp_path / "s"))
+    listening.close()
+
+
 @pytest.mark.may_skip
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 def test_the_wildcard_takes_both_families() -> None:
