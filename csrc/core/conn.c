@@ -172,8 +172,8 @@ void conn_send_queue(struct conn *c, struct queue *q) {
     note_full(c);
 }
 
-/* While draining, a client is sent away together with the replies it waited for: it can't have sent more yet, unless it
- * pipelines, and then its bytes are there to be seen. */
+/* Clients that pause are closed in a pause (core_tick). One that never does is sent away together with the replies it waited
+ * for, when the time to drain runs out: it can't have sent more yet, unless its bytes are there to be seen. */
 static bool may_leave(struct conn *c) {
     uint8_t byte;
     if (c->side != DOWN || c->state != CONN_OPEN || c->streams || c->out.bytes || c->in_end != c->in_start || c->paused) return false;
@@ -182,7 +182,7 @@ static bool may_leave(struct conn *c) {
 }
 
 static void after_flush(struct conn *c) {
-    if (unlikely(c->core->draining) && may_leave(c)) {
+    if (unlikely(c->core->draining) && c->core->now_ms >= c->core->drain_farewell_ms && may_leave(c)) {
         linger_close(c);
         return;
     }

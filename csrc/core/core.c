@@ -258,6 +258,7 @@ struct core_event *core_take_event(struct core *core) {
 static void start_drain(struct core *core, uint32_t timeout_ms) {
     core->draining = true;
     core->drain_deadline_ms = core->now_ms + timeout_ms;
+    core->drain_farewell_ms = core->drain_deadline_ms - timeout_ms / 4;
     for (struct acceptor *a = core->acceptors; a; a = a->next) acceptor_drain(core, a);
     check_drained(core);
 }

@@ -16,7 +16,7 @@
 #define MAX_EVENTS 256
 #define SCRATCH_MIN (256u * 1024)
 #define SCRATCH_MAX (1024u * 1024)
-#define DRAIN_IDLE_MS 200 /* while draining, a client that was silent for so long is closed */
+#define DRAIN_IDLE_MS 100 /* while draining, a client that was silent for so long is closed */
 #define TICK_MS 100 /* health, gauges, idle pools */
 
 struct conn;
@@ -86,7 +86,7 @@ struct core {
     uint64_t next_id; /* of clients */
     uint32_t client_limit; /* descriptors in use from which on no client is accepted */
     bool draining, drained, stopping;
-    uint64_t drain_deadline_ms;
+    uint64_t drain_deadline_ms, drain_farewell_ms; /* from the latter on, clients that never pause are sent away between two requests */
     bool inline_host; /* epoll fd is watched by another loop: keep the timerfd armed */
     uint64_t timerfd_ms;
     void *codec_state[8]; /* one pointer per codec (index in codecs[]) for what all its connections of this core share */
