@@ -28,8 +28,8 @@ struct balancer *lb_new(const struct lb_options *opt, struct lb_endpoint *endpoi
 void lb_free(struct balancer *lb);
 /* Index of the endpoint, or -1 when none is usable. `hash` is used by hash policies only; any 64 bits, ids included.
  * Weighted in every policy (round robin: smooth weighted; least_request: two weighted random choices, fewer
- * inflight/weight wins, the first if equal). O(1), O(log points) for the ring; O(n) when the endpoint first thought of may
- * not be taken.
+ * inflight/weight wins, the first if equal). O(1); O(n) when the endpoint first thought of may not be taken, and for round
+ * robin with weights whose sum over their greatest common divisor is above 16,384.
  * `skip` (-1: none) is an endpoint to avoid if any other may be taken: the one a retry comes from. Without `rehash` a key
  * has one home and `skip` says nothing. */
 int lb_pick(struct balancer *lb, uint64_t hash, int skip);
