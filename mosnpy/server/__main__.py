@@ -16,13 +16,20 @@ from mosnpy.server.options import Options, Parts
 
 def run(options: Options) -> int:
     from mosnpy.server import log
-    from mosnpy.server.supervisor import Supervisor
+    from mosnpy.server.supervisor import FAILED_START, Supervisor
 
     if options.log_file:
         log.open_file(options.log_file)
     log.start("supervisor", options.log_level)
     _raise_descriptor_limit()
-    return Supervisor(options, native_parts()).run()
+    try:
+        parts = native_parts()
+    except ImportError as error:
+        log.log.error(
+            "not started: the C core is not built for this Python (pip install mosnpy, or `make build`): %s", error
+        )
+        return FAILED_START
+    return Supervisor(options, parts).run()
 
 
 def native_parts() -> Parts:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from mosnpy.server.channel import Arrived, Channel, LoopChannel
 from mosnpy.server.log import log as out
 from mosnpy.server.messages import Loaded, Reload, Reloaded, Reopen, Shutdown, Status
 from mosnpy.server.shared import SharedMemory
-from mosnpy.server.worker import ORPHANED
+from mosnpy.server.worker import leave_signals_to_the_supervisor
 from mosnpy.upstream.health import Check, Finding, HealthChecks
 
 if TYPE_CHECKING:
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 
 def run(channel: Channel, memory: SharedMemory, layout: Layout, loaded: Loaded, status: Status, admin: int) -> int:
     """`admin`: descriptor of the listening socket, -1 for none; the supervisor keeps its own."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_the_supervisor()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Controller(channel, memory, layout, loaded, status).live(admin))
 
@@ -54,22 +52,16 @@ class _Controller:
 
     async def live(self, admin: int) -> int:
         loop = asyncio.get_running_loop()
-        over: asyncio.Future[int] = loop.create_future()
-
-        def end(code: int) -> None:
-            if not over.done():
-                over.set_result(code)
-
-        loop.add_signal_handler(signal.SIGTERM, end, 0)
+        over: asyncio.Future[None] = loop.create_future()  # the supervisor has closed the channel, or is gone
         self._channel = LoopChannel(self._raw, loop)
-        self._channel.start(self._arrived, lambda: end(ORPHANED))
+        self._channel.start(self._arrived, lambda: over.set_result(None))
         self._checks.update(Check.several(self._state.loaded.checks))
         close = await self._serve(admin) if admin >= 0 else None
-        code = await over
+        await over
         await self._checks.stop()
         if close is not None:
             await close.cleanup()
-        return code
+        return 0
 
     async def _serve(self, admin: int) -> web.AppRunner:
         from aiohttp import web

@@ -99,14 +99,15 @@ class Family:
         return self._backoff.setdefault(child.title, Backoff()).delay(child.lived)
 
     def end(self, *, kill: bool) -> None:
-        """All that are left, and waits for them. The controller and loaders end on SIGTERM, unless they hang."""
+        """All that are left, and waits for them. The controller ends when its channel is closed, unless it hangs."""
         for child in self._members.values():
-            child.kill(signal.SIGKILL if kill or child.role == "worker" else signal.SIGTERM)
+            if kill or child.role != "controller":
+                child.kill(signal.SIGKILL)
+            child.channel.close()
         end = time.monotonic() + _END
         for child in self._members.values():
             while os.waitpid(child.pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > end:
                     child.kill(signal.SIGKILL)
                 time.sleep(0.002)
-            child.channel.close()
         self._members.clear()

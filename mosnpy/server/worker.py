@@ -60,10 +60,16 @@ def make_core(row: memoryview, health: memoryview) -> Core:
     return NativeCore(row, health, seed=seed, first_id=os.getpid() << 30)
 
 
+def leave_signals_to_the_supervisor() -> None:
+    """A terminal sends its signals to the whole group, an init system to every process of a service. What follows from
+    them is decided in one place: a worker that drained by itself would take its listening sockets out of service."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def run(channel: Channel, row: memoryview, health: memoryview, host: str, make: MakeCore = make_core) -> int:
     """A worker's whole life; returns its exit code."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole group by a terminal; the supervisor decides
+    leave_signals_to_the_supervisor()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Worker(channel, make(row, health), host).live())
 
@@ -80,7 +86,6 @@ class _Worker:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[int] = self._loop.create_future()
         self._channel = LoopChannel(self._raw, self._loop)
-        self._loop.add_signal_handler(signal.SIGTERM, self._core.post_drain, 30_000)
         self._loop.add_reader(self._core.events_fd(), self._core_events)
         if self._inline:
             self._loop.add_reader(self._core.fileno(), self._core.poll)

@@ -143,6 +143,21 @@ def test_the_controller_comes_back_on_the_same_port(fake_proxy: FakeProxy) -> No
         assert ask(sock, b"still\n") == b"still\n"
 
 
+def test_children_leave_signals_to_the_supervisor(fake_proxy: FakeProxy) -> None:
+    """An init system sends TERM to every process of a service."""
+    fake_proxy.start()
+    children = [*fake_proxy.children("worker"), *fake_proxy.children("control")]
+    for child in children:
+        child.terminate()
+        child.send_signal(signal.SIGINT)
+    with fake_proxy.connect() as sock:
+        assert ask(sock, b"x\n") == b"x\n"
+    assert fake_proxy.admin("/status")[1]["workers"][0]["restarts"] == 0
+    fake_proxy.signal(signal.SIGTERM)
+    assert fake_proxy.wait() == 0
+    assert not any(child.is_running() for child in children)
+
+
 def test_children_end_with_a_killed_supervisor(fake_proxy: FakeProxy) -> None:
     fake_proxy.start()
     children = [*fake_proxy.children("worker"), *fake_proxy.children("control")]
