@@ -1,7 +1,9 @@
 /* Redis' parts for tests in Python, over stdin and stdout: records of an operation byte, a length (32 bits, little-endian) and
  * so many bytes; each is answered by a length (signed, 32 bits) and the bytes. tests/codecs/redis/conftest.py builds and runs it.
  *   T  a command table in MessagePack; kept
+ *   L  a COMMAND reply: the table learns it; how many commands that were, 32 bits
  *   Q  a request; kept
+ *   K  (no bytes): positions of its keys, 32 bits each
  *   U  a RESP2 reply to it: its RESP3 form; length -1 when it can't be read
  *   S  bytes of replies, given to the scanner in pieces of the size of the last P (0 = at once): their lengths, 32 bits each;
  *      behind them -error when it is broken
@@ -40,6 +42,18 @@ static void scan(const uint8_t *p, size_t n) {
     answer(lengths, count * sizeof *lengths);
 }
 
+static void keys(const struct redis_table *t, const uint8_t *request, size_t n) {
+    static uint32_t positions[1 << 10];
+    struct resp_request r = {0};
+    struct redis_keys k;
+    struct slice key;
+    size_t count = 0;
+    if (resp_request_parse(&r, request, n, &resp_limits_default) <= 0) exit(1);
+    redis_keys_begin(&k, redis_table_resolve(t, &r, request), &r, request);
+    while (count < countof(positions) && redis_keys_next(&k, &key)) positions[count++] = k.arg;
+    answer(positions, count * sizeof *positions);
+}
+
 static struct redis_table *new_table(const uint8_t *p, size_t n) {
     struct mpack root;
     char err[200] = "malformed";
@@ -63,6 +77,11 @@ int main(void) {
         } else if (op == 'Q') {
             free(request), request = p, request_size = n, p = NULL;
             answer("", 0);
+        } else if (op == 'L' && table) {
+            int learnt = redis_table_learn(table, slice_of(p, n));
+            learnt < 0 ? failed() : answer(&learnt, sizeof learnt);
+        } else if (op == 'K' && table) {
+            keys(table, request, request_size);
         } else if (op == 'P') {
             piece = (uint32_t)strtoul((const char *)p, NULL, 10);
             answer("", 0);

@@ -20,11 +20,11 @@ FLAGS = "-std=gnu11 -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined -f
 
 
 class Pipe:
-    """One running resp_pipe, which has the whole command table."""
+    """One running resp_pipe with a command table: all of it, or none to begin with."""
 
-    def __init__(self, binary: Path) -> None:
+    def __init__(self, binary: Path, *, empty: bool = False) -> None:
         self._process = subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._ask(b"T", msgpack.packb(COMMANDS))
+        self._ask(b"T", msgpack.packb([] if empty else COMMANDS))
 
     def _ask(self, operation: bytes, payload: bytes) -> bytes | None:
         assert self._process.stdin is not None
@@ -40,6 +40,18 @@ class Pipe:
         """The RESP3 form of a RESP2 reply to this request. None when it can't be read."""
         self._ask(b"Q", request)
         return self._ask(b"U", reply)
+
+    def learn(self, command_reply: bytes) -> int | None:
+        """How many commands the table took from a COMMAND reply. None when it can't be read."""
+        count = self._ask(b"L", command_reply)
+        return None if count is None else struct.unpack("<i", count)[0]
+
+    def keys(self, request: bytes) -> list[int]:
+        """Positions of the keys among the request's arguments."""
+        self._ask(b"Q", request)
+        positions = self._ask(b"K", b"")
+        assert positions is not None
+        return [position for (position,) in struct.iter_unpack("<I", positions)]
 
     def scan(self, replies: bytes, piece: int = 0) -> list[int]:
         """The lengths of the whole replies, found in pieces of that size; a negative one: broken there."""
@@ -57,7 +69,7 @@ class Pipe:
 
 
 @pytest.fixture(scope="session")
-def pipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipe]:
+def pipe_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = os.environ.get("CC") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler (cc)")
@@ -65,6 +77,18 @@ def pipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipe]:
     codecs = [f"csrc/codecs/{part}.c" for part in PARTS]
     sources = ["csrc/tests/resp_pipe.c", *codecs, "csrc/core/mpack.c", "csrc/core/base.c"]
     subprocess.run([compiler, *FLAGS, "-Icsrc", *sources, "-o", binary], cwd=ROOT, check=True)
-    running = Pipe(binary)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def pipe(pipe_binary: Path) -> Iterator[Pipe]:
+    running = Pipe(pipe_binary)
+    yield running
+    assert running.close() == 0, "resp_pipe: a finding of a sanitizer"
+
+
+@pytest.fixture(scope="session")
+def empty_pipe(pipe_binary: Path) -> Iterator[Pipe]:
+    running = Pipe(pipe_binary, empty=True)
     yield running
     assert running.close() == 0, "resp_pipe: a finding of a sanitizer"
