@@ -1,5 +1,5 @@
-/* RESP replies: the scanner whole, cut at every place and byte by byte, in memory that ends at a guard page; the cursor over
- * complete replies; the writers. */
+/* RESP replies: the scanner whole, cut at every place and byte by byte, in memory that ends at a guard page; the cursor
+ * over complete replies; the writers. */
 #include "check.h"
 #include "../codecs/resp.h"
 

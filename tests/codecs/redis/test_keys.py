@@ -1,4 +1,4 @@
-"""Where the keys of a request are: the C against COMMAND GETKEYS of a real server, with the table and with what COMMAND teaches."""
+"""Where the keys of a request are: the C against COMMAND GETKEYS of a real server, by the table and by what COMMAND tells."""
 
 from __future__ import annotations
 
