@@ -1,4 +1,4 @@
-"""Where the keys of a request are: the C against COMMAND GETKEYS of a real server, by the table and by what COMMAND tells."""
+"""The keys of a request: the C against COMMAND GETKEYS of a real server, by the table and by what COMMAND tells."""
 
 from __future__ import annotations
 
