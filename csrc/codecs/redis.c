@@ -263,6 +263,7 @@ static void close_conn(struct conn *c) {
     free(d->name);
     free(d->lib_name);
     free(d->lib_version);
+    free(d->multi_shapes);
 }
 
 /* Waiting for messages is what a subscriber is for. */

@@ -2,6 +2,8 @@
  * is given back as soon as the replies have left nothing of the client's on it (redis_pin_settle), or is closed. */
 #include "redis.h"
 
+#include <stdlib.h>
+
 /* ---- borrowing ---- */
 
 struct conn *redis_pin_of(struct conn *down, const struct endpoint *ep) {
@@ -220,6 +222,7 @@ bool redis_keys_on(const struct redis_request *q, struct upstream *u, const stru
 
 static enum took multi(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms) {
     struct redis_down *d = redis_down(q->down);
+    if (!(d->special & SPECIAL_MULTI)) d->multi_commands = 0;
     if (redis_sharded(u) && !d->transaction) { /* which shard, the first key will tell */
         if (d->special & SPECIAL_LAZY) {
             redis_reply_text(q->down, "-ERR MULTI calls can not be nested\r\n");
@@ -245,7 +248,15 @@ static enum took finish_transaction(const struct redis_request *q, struct upstre
     }
     struct endpoint *ep = d->transaction ? d->transaction->endpoint : NULL;
     enum took t = redis_pinned(q, u, timeout_ms, ep ? ep : endpoint_of_key(q, u), tag);
-    if (t == TOOK) d->special &= ~(uint32_t)SPECIAL_MULTI, d->multi_commands = 0;
+    if (t != TOOK) return t;
+    d->special &= ~(uint32_t)SPECIAL_MULTI;
+    /* the shapes of the queued commands are needed until EXEC's reply is there */
+    struct conn *up = d->transaction;
+    bool shaped = tag == TAG_EXEC && d->resp == 3 && up && (up->state != CONN_OPEN || redis_up(up)->resp2) && q->down->streams;
+    if (shaped)
+        conn_wait(q->down, 1, 0);
+    else
+        d->multi_commands = 0;
     return t;
 }
 
@@ -283,6 +294,17 @@ static enum took settle_shard(const struct redis_request *q, struct upstream *u,
     return PASS;
 }
 
+/* For EXEC, should the server turn out to speak RESP2 only. */
+static void note_shape(struct redis_down *d, uint16_t shape) {
+    if (d->multi_commands >= d->multi_shape_room) {
+        uint32_t room = d->multi_shape_room ? d->multi_shape_room * 2 : 32;
+        uint16_t *shapes = realloc(d->multi_shapes, room * sizeof *shapes);
+        if (!shapes) return;
+        d->multi_shapes = shapes, d->multi_shape_room = room;
+    }
+    d->multi_shapes[d->multi_commands] = shape;
+}
+
 static enum took queued(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms) {
     struct redis_down *d = redis_down(q->down);
     if (d->special & SPECIAL_LAZY) {
@@ -297,6 +319,7 @@ static enum took queued(const struct redis_request *q, struct upstream *u, uint3
     int64_t db;
     if (q->cmd && slice_is(q->cmd->full_name, "SELECT") && q->r->argc == 2 && resp_int(redis_arg(q, 1), &db) && db >= 0 && db <= REDIS_DB_MAX) d->multi_db = (uint32_t)db;
     if (q->cmd && q->cmd->class == REDIS_CLASS_SUBSCRIBE) d->multi_subscribe = true;
+    if (d->resp == 3) note_shape(d, redis_command_shape(q->cmd, q->r, q->p));
     d->multi_commands++;
     return redis_pinned(q, u, timeout_ms, ep, TAG_NONE);
 }

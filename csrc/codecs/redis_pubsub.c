@@ -3,10 +3,23 @@
 
 /* ---- pushes ---- */
 
+/* What a RESP2 server sends as an array is a push to a RESP3 client. Valid until the next use of the core's `text`. */
+static struct slice as_push(struct conn *up, struct slice frame) {
+    struct resp_out *out = &redis_core_of(up->core)->text;
+    if (redis_up(up)->resp == 3 || !up->owner || redis_down(up->owner)->resp != 3 || *frame.p != '*') return frame;
+    resp_out_clear(out);
+    if (redis_shape_up(REDIS_SHAPE_NONE, frame, out) < 0) return frame;
+    out->p[0] = '>';
+    return slice_of(out->p, out->n);
+}
+
 /* A push may stand between two replies but not inside one that is on its way from another connection. */
-static void push(struct conn *up, const uint8_t *p, size_t n) {
+static void push(struct conn *up, const uint8_t *bytes, size_t size) {
     struct conn *d = up->owner;
     if (!d || d->state == CONN_DEAD) return;
+    struct slice frame = as_push(up, slice_of(bytes, size));
+    const uint8_t *p = frame.p;
+    size_t n = frame.n;
     struct stream *first = d->head;
     if (first && first->started && !first->done && first->up != up) {
         struct stream *s = stream_new(up->core, d);
@@ -77,7 +90,8 @@ static void confirm(struct conn *up, const struct kind *k, struct slice rest, co
         push(up, p, n);
         return;
     }
-    stream_reply(s, p, n);
+    struct slice frame = as_push(up, slice_of(p, n));
+    stream_reply(s, frame.p, frame.n);
     if (--u->pending_confirmations == 0) stream_end(s);
 }
 

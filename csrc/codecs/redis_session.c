@@ -80,7 +80,7 @@ static void finish_change(struct stream *s, struct slice reply, bool hello) {
     s->ops = NULL, s->data = NULL;
     if (c) {
         int version = ch->resp;
-        bool old = hello && old_server(reply);
+        bool old = hello && (old_server(reply) || (s->up && redis_up(s->up)->resp2 && *reply.p == '+'));
         if (old || *reply.p != '-') apply(c, ch);
         if (old)
             own_hello(c, version, &out);
@@ -120,15 +120,29 @@ static void change_fail(struct stream *s, enum failure why) {
 static const struct stream_ops hello_ops = {.reply = hello_reply, .fail = change_fail};
 static const struct stream_ops change_ops = {.reply = plain_reply, .fail = change_fail};
 
+/* A connection that is there already hears the request itself; a server older than HELLO the AUTH that is in it. */
+static struct slice request_for_pins(const struct redis_request *q, const struct change *ch, bool hello) {
+    struct slice whole = slice_of(q->p, q->n);
+    struct redis_core *rc = redis_core_of(q->down->core);
+    if (!hello || !redis_up(redis_down(q->down)->pins)->resp2 || !ch->identity || ch->identity == redis_down(q->down)->identity) return whole;
+    struct resp_out *out = &rc->text;
+    resp_out_clear(out);
+    resp_out_array(out, 3);
+    resp_out_bulk(out, SLICE("AUTH"));
+    resp_out_bulk(out, ch->identity->user);
+    resp_out_bulk(out, ch->identity->password);
+    return slice_of(out->p, out->n);
+}
+
 /* A client that has borrowed connections changes those: its transaction or subscription goes on with the new state. */
-static void ask_pins(const struct redis_request *q, struct stream *s) {
+static void ask_pins(const struct redis_request *q, struct slice request, struct stream *s) {
     struct conn *up = redis_down(q->down)->pins;
     for (struct conn *other = redis_up(up)->next_pin; other; other = redis_up(other)->next_pin) {
         struct stream *copy = stream_new(q->down->core, NULL);
-        if (copy) stream_send(copy, other, q->p, q->n);
+        if (copy) stream_send(copy, other, request.p, request.n);
     }
     s->replayable = false;
-    enum failure why = stream_send(s, up, q->p, q->n);
+    enum failure why = stream_send(s, up, request.p, request.n);
     if (why != FAIL_NONE) stream_fail(s, why);
 }
 
@@ -147,7 +161,7 @@ static enum took ask(const struct redis_request *q, struct slice request, struct
     s->hash = redis_hash(u, q, (struct slice){NULL, 0});
     s->ops = ops, s->data = ch, s->replayable = true;
     if (redis_down(c)->pins) {
-        ask_pins(q, s);
+        ask_pins(q, request_for_pins(q, ch, slice_is(q->cmd->name, "HELLO")), s);
         if (c->streams) conn_wait(c, 1, 0);
         return TOOK;
     }

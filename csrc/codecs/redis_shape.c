@@ -274,3 +274,17 @@ int redis_shape_up(uint16_t shape, struct slice reply, struct resp_out *out) {
     out->n = before;
     return -1;
 }
+
+int redis_shape_up_each(const uint16_t *each_shape, uint32_t n, struct slice reply, struct resp_out *out) {
+    size_t before = out->n;
+    struct resp_value head;
+    struct slice in = reply;
+    if (!resp_read(&in, &head) || head.type != '*' || head.null) return redis_shape_up(REDIS_SHAPE_NONE, reply, out);
+    bool ok = true;
+    resp_out_array(out, head.count);
+    for (uint32_t i = 0; ok && i < head.count; i++)
+        ok = convert(shapes[i < n && each_shape[i] < REDIS_SHAPE_COUNT ? each_shape[i] : 0].pattern, &in, out);
+    if (ok && in.n == 0 && !out->failed) return 0;
+    out->n = before;
+    return -1;
+}

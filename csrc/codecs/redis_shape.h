@@ -77,4 +77,7 @@ bool redis_shape_up_passes(uint16_t shape, const uint8_t *p, size_t n);
 /* Appends the RESP3 form of a complete RESP2 reply. 0, or -1 when the reply is malformed or memory is out (out->n
  * restored). */
 int redis_shape_up(uint16_t shape, struct slice reply, struct resp_out *out);
+/* EXEC: an array whose i-th element has each_shape[i] (n of them; further elements as they are). */
+int redis_shape_up_each(const uint16_t *each_shape, uint32_t n, struct slice reply, struct resp_out *out);
+
 #endif

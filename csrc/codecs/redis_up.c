@@ -117,7 +117,12 @@ static void shape_reply(struct stream *s, const uint8_t *p, size_t n, bool end) 
     struct resp_out out = {0};
     size_t size = s->reply.bytes;
     const uint8_t *whole = queue_pullup(&s->core->chunks, &s->reply, size);
-    if (whole && redis_shape_up((uint16_t)s->part, slice_of(whole, size), &out) == 0) {
+    struct redis_down *client = redis_down(d);
+    bool exec = s->tag == TAG_EXEC;
+    uint32_t queued = exec && client->multi_shapes ? (uint32_t)min_size(client->multi_commands, client->multi_shape_room) : 0;
+    if (exec) client->multi_commands = 0;
+    int r = !whole ? -1 : exec ? redis_shape_up_each(client->multi_shapes, queued, slice_of(whole, size), &out) : redis_shape_up((uint16_t)s->part, slice_of(whole, size), &out);
+    if (r == 0) {
         queue_clear(&s->core->chunks, &s->reply);
         s->ops = NULL;
         stream_reply(s, out.p, out.n);
