@@ -94,7 +94,8 @@ static void *listener_new(struct mpack options, struct plan *plan, char *err, si
         return NULL;
     }
     for (struct mpack_iter it = mpack_iter(users); mpack_next(&it, &v);)
-        l->users[l->user_count++] = (struct redis_user){mpack_slice(mpack_get(v, "name")), mpack_slice(mpack_get(v, "password"))};
+        l->users[l->user_count++] =
+            (struct redis_user){mpack_slice(mpack_get(v, "name")), mpack_slice(mpack_get(v, "password"))};
     l->table = section->table;
     l->limits = resp_limits_default, l->guest = resp_limits_guest;
     l->limits.max_bulk = limit(limits, "bulk", l->limits.max_bulk);
@@ -127,13 +128,13 @@ static void *upstream_new(struct mpack options, struct plan *plan, char *err, si
 /* ---- attributes ---- */
 
 /* id, name, type, doc */
-#define REDIS_ATTRIBUTES(X)                                                                      \
-    X(command, ATTR_STR, "the command in upper case: GET, CONFIG")                               \
+#define REDIS_ATTRIBUTES(X)                                                                                 \
+    X(command, ATTR_STR, "the command in upper case: GET, CONFIG")                                          \
     X(subcommand, ATTR_STR, "the subcommand in upper case where the command has any: CONFIG GET gives GET") \
-    X(key, ATTR_STR, "the first key; of a request split by keys, each key in its turn")          \
-    X(keys, ATTR_STRS, "all keys")                                                               \
-    X(db, ATTR_INT, "number of the selected database")                                           \
-    X(user, ATTR_STR, "authenticated user, or default")                                          \
+    X(key, ATTR_STR, "the first key; of a request split by keys, each key in its turn")                     \
+    X(keys, ATTR_STRS, "all keys")                                                                          \
+    X(db, ATTR_INT, "number of the selected database")                                                      \
+    X(user, ATTR_STR, "authenticated user, or default")                                                     \
     X(argc, ATTR_INT, "arguments, the command's name counted")
 enum redis_attribute {
 #define X(name, type, doc) REDIS_ATTR_##name,
@@ -150,7 +151,8 @@ static const struct attr_def attributes[] = {
 static struct slice upper_name(struct slice name) {
     static _Thread_local uint8_t buf[64];
     size_t n = min_size(name.n, sizeof buf);
-    for (size_t i = 0; i < n; i++) buf[i] = name.p[i] >= 'a' && name.p[i] <= 'z' ? (uint8_t)(name.p[i] - 32) : name.p[i];
+    for (size_t i = 0; i < n; i++)
+        buf[i] = name.p[i] >= 'a' && name.p[i] <= 'z' ? (uint8_t)(name.p[i] - 32) : name.p[i];
     return slice_of(buf, n);
 }
 
@@ -175,7 +177,8 @@ static struct slice user_name(struct conn *c) {
 static bool attribute(const struct message *msg, uint32_t index, uint32_t i, struct attr_value *v) {
     const struct redis_request *q = msg->body;
     v->type = ATTR_STR;
-    if (likely(index == REDIS_ATTR_key && i == 0 && !q->key.p && q->cmd && q->cmd->first == 1 && !q->cmd->finder && q->r->known > 1))
+    if (likely(index == REDIS_ATTR_key && i == 0 && !q->key.p && q->cmd && q->cmd->first == 1 && !q->cmd->finder &&
+               q->r->known > 1))
         return v->s = slice_of(q->p + q->r->arg[1].off, q->r->arg[1].len), true;
     if (i && index != REDIS_ATTR_keys) return false;
     switch ((enum redis_attribute)index) {
@@ -208,7 +211,9 @@ static bool common(const struct message *msg, enum attr_common id, struct attr_v
     case ATTR_operation: v->s = command_name(q); return true;
     case ATTR_resource: return attribute(msg, REDIS_ATTR_key, 0, v);
     case ATTR_access: v->s = access_word(q->cmd); return true;
-    case ATTR_idempotent: v->type = ATTR_BOOL, v->b = q->cmd && q->cmd->flags & (REDIS_IDEMPOTENT | REDIS_READ); return true;
+    case ATTR_idempotent:
+        v->type = ATTR_BOOL, v->b = q->cmd && q->cmd->flags & (REDIS_IDEMPOTENT | REDIS_READ);
+        return true;
     case ATTR_request_size: v->type = ATTR_INT, v->i = (int64_t)q->n; return true;
     case ATTR_client_id: return v->s = redis_down(msg->conn)->user, v->s.n != 0;
     default: return false;
@@ -233,16 +238,15 @@ static int open_conn(struct conn *c) {
     return 0;
 }
 
-static ssize_t feed(struct conn *c, const uint8_t *p, size_t n) { return c->side == DOWN ? redis_down_feed(c, p, n) : redis_up_feed(c, p, n); }
+static ssize_t feed(struct conn *c, const uint8_t *p, size_t n) {
+    return c->side == DOWN ? redis_down_feed(c, p, n) : redis_up_feed(c, p, n);
+}
 
 /* FIN from a client: replies under way are still delivered, but nobody waits for a list element or a message any longer. */
 static void eof(struct conn *c) {
-    if (c->side == UP)
-        conn_close(c, FAIL_UPSTREAM_RESET);
-    else if (redis_down(c)->pins || redis_down(c)->body)
-        conn_close(c, FAIL_CLIENT_GONE);
-    else
-        conn_finish(c);
+    if (c->side == UP) conn_close(c, FAIL_UPSTREAM_RESET);
+    else if (redis_down(c)->pins || redis_down(c)->body) conn_close(c, FAIL_CLIENT_GONE);
+    else conn_finish(c);
 }
 
 static void drained(struct conn *c) {

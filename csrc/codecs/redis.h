@@ -40,13 +40,15 @@ struct redis_core { /* what all redis connections of one core share: core->codec
     bool pause_all;          /* else writes only */
     struct slice refusal;    /* while a connection is being closed: the server's error to the handshake */
     struct resp_out inline_request, text;
-    uint32_t unknown[64];    /* hashes of names that an upstream's COMMAND does not know either */
+    uint32_t unknown[64]; /* hashes of names that an upstream's COMMAND does not know either */
     uint32_t unknown_count;
 };
 struct redis_core *redis_core_of(struct core *core);
 
-struct redis_user { struct slice name, password; };
-struct redis_listener { /* options */
+struct redis_user {
+    struct slice name, password;
+};
+struct redis_listener {        /* options */
     struct redis_table *table; /* of the plan */
     struct redis_user *users;
     uint32_t user_count; /* 0: AUTH goes to the upstream */
@@ -58,42 +60,44 @@ struct redis_upstream { /* options */
     struct slice user, password;
     bool resp3; /* offer HELLO 3 */
 };
-struct redis_section { struct redis_table *table; };
+struct redis_section {
+    struct redis_table *table;
+};
 
 /* ---- a client ---- */
-enum redis_special { /* why a request can't take the short way; 0 for nearly all clients */
-    SPECIAL_PINNED = 1,   /* has borrowed connections */
-    SPECIAL_MULTI = 2,    /* has said MULTI and not yet EXEC or DISCARD */
-    SPECIAL_LAZY = 4,     /* MULTI was answered, no shard chosen yet */
-    SPECIAL_SILENT = 8,   /* CLIENT REPLY OFF */
-    SPECIAL_SKIP = 16,    /* CLIENT REPLY SKIP: the next reply */
-    SPECIAL_GUEST = 32,   /* must authenticate to the listener */
-    SPECIAL_POISONED = 128, /* LAZY, and a command was refused since */
-    SPECIAL_RAW = 64      /* replication stream: bytes through */
+enum redis_special {                         /* why a request can't take the short way; 0 for nearly all clients */
+                     SPECIAL_PINNED = 1,     /* has borrowed connections */
+                     SPECIAL_MULTI = 2,      /* has said MULTI and not yet EXEC or DISCARD */
+                     SPECIAL_LAZY = 4,       /* MULTI was answered, no shard chosen yet */
+                     SPECIAL_SILENT = 8,     /* CLIENT REPLY OFF */
+                     SPECIAL_SKIP = 16,      /* CLIENT REPLY SKIP: the next reply */
+                     SPECIAL_GUEST = 32,     /* must authenticate to the listener */
+                     SPECIAL_POISONED = 128, /* LAZY, and a command was refused since */
+                     SPECIAL_RAW = 64        /* replication stream: bytes through */
 };
 struct redis_down {
     struct resp_request request;
     struct redis_core *core;
     uint32_t special;
     uint32_t db;
-    uint8_t resp; /* 2 or 3 */
-    bool body;    /* the rest of a large request is being passed on to body_stream's connection */
-    struct conn *pins; /* borrowed connections, linked by redis_up.next_pin */
-    struct conn *transaction;         /* the one of them that WATCHes or runs MULTI */
-    struct redis_identity *identity;  /* what upstream connections authenticate with; NULL: as configured */
-    struct redis_identity *login;     /* listener users: keeps the name */
-    struct slice user;         /* listener user, or identity->user; empty = default */
+    uint8_t resp;                    /* 2 or 3 */
+    bool body;                       /* the rest of a large request is being passed on to body_stream's connection */
+    struct conn *pins;               /* borrowed connections, linked by redis_up.next_pin */
+    struct conn *transaction;        /* the one of them that WATCHes or runs MULTI */
+    struct redis_identity *identity; /* what upstream connections authenticate with; NULL: as configured */
+    struct redis_identity *login;    /* listener users: keeps the name */
+    struct slice user;               /* listener user, or identity->user; empty = default */
     struct stream *body_stream;
     struct conn *body_up;
     uint32_t body_timeout_ms;
-    uint32_t multi_db;         /* SELECT queued in the transaction, or UINT32_MAX */
-    uint32_t multi_commands;   /* queued, for CLIENT LIST */
-    uint16_t *multi_shapes;    /* of the queued commands of a RESP3 client, for EXEC's reply of a RESP2 server; owned */
+    uint32_t multi_db;       /* SELECT queued in the transaction, or UINT32_MAX */
+    uint32_t multi_commands; /* queued, for CLIENT LIST */
+    uint16_t *multi_shapes;  /* of the queued commands of a RESP3 client, for EXEC's reply of a RESP2 server; owned */
     uint32_t multi_shape_room;
     char *name, *lib_name, *lib_version; /* owned; NULL = none */
     const struct redis_command *last;
     uint64_t born_ms;
-    bool multi_subscribe;      /* SUBSCRIBE queued in the transaction */
+    bool multi_subscribe; /* SUBSCRIBE queued in the transaction */
 };
 
 /* ---- a server connection ---- */
@@ -101,13 +105,13 @@ enum redis_step { STEP_HELLO, STEP_AUTH, STEP_SELECT, STEP_ID /* exclusive ones:
 struct redis_up {
     struct resp_scan scan;
     uint8_t step;
-    uint8_t resp;    /* what it speaks now: 2 or 3 */
-    bool resp2;      /* in a RESP3 lane, but the server speaks RESP2 only */
-    bool multi, watch, sticky, monitor, raw; /* state after the replies so far */
-    bool collecting; /* the current frame is being collected in `frame` */
+    uint8_t resp;                                /* what it speaks now: 2 or 3 */
+    bool resp2;                                  /* in a RESP3 lane, but the server speaks RESP2 only */
+    bool multi, watch, sticky, monitor, raw;     /* state after the replies so far */
+    bool collecting;                             /* the current frame is being collected in `frame` */
     uint32_t channels, patterns, shard_channels; /* subscriptions after the confirmations so far */
     uint32_t pending_confirmations;              /* of the subscribe stream at the head; 0 = not begun */
-    uint64_t server_id; /* the server's id of an exclusive connection, 0: unknown */
+    uint64_t server_id;                          /* the server's id of an exclusive connection, 0: unknown */
     struct conn *next_pin;
     struct queue frame;
 };
@@ -132,10 +136,30 @@ struct redis_request {
 };
 
 /* What becomes of a request. */
-enum took { COLLECT /* a large request must be collected after all */, TOOK, WAIT /* again later: not consumed */, CLOSE /* the client is to be closed */, PASS /* not the proxy's to answer */ };
+enum took {
+    COLLECT /* a large request must be collected after all */,
+    TOOK,
+    WAIT /* again later: not consumed */,
+    CLOSE /* the client is to be closed */,
+    PASS /* not the proxy's to answer */
+};
 
 /* stream.tag: what a reply on a borrowed connection means for its state. */
-enum redis_tag { TAG_NONE, TAG_MULTI, TAG_EXEC, TAG_DISCARD, TAG_WATCH, TAG_UNWATCH, TAG_SUBSCRIBE, TAG_UNSUBSCRIBE, TAG_PUNSUBSCRIBE, TAG_SUNSUBSCRIBE, TAG_MONITOR, TAG_STICKY, TAG_RAW };
+enum redis_tag {
+    TAG_NONE,
+    TAG_MULTI,
+    TAG_EXEC,
+    TAG_DISCARD,
+    TAG_WATCH,
+    TAG_UNWATCH,
+    TAG_SUBSCRIBE,
+    TAG_UNSUBSCRIBE,
+    TAG_PUNSUBSCRIBE,
+    TAG_SUNSUBSCRIBE,
+    TAG_MONITOR,
+    TAG_STICKY,
+    TAG_RAW
+};
 
 /* redis_down.c */
 ssize_t redis_down_feed(struct conn *c, const uint8_t *p, size_t n);
@@ -157,7 +181,8 @@ extern const struct stream_ops redis_shape_ops;
 /* redis_pin.c */
 struct conn *redis_pin_of(struct conn *down, const struct endpoint *ep);
 /* Sends q on a connection of its own. */
-enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, struct endpoint *ep, enum redis_tag tag);
+enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, struct endpoint *ep,
+                       enum redis_tag tag);
 void redis_pin_reply(struct conn *up, enum redis_tag tag, uint8_t type, bool null);
 void redis_pin_settle(struct conn *up); /* gives it back if nothing holds it any longer */
 void redis_unpin_all(struct conn *down);

@@ -11,10 +11,8 @@ static void number(struct conn *c, uint64_t n) { redis_reply_text(c, ":%llu\r\n"
 static void bulk(struct conn *c, const char *text, size_t n, bool verbatim) {
     struct resp_out *out = &redis_core_of(c->core)->inline_request;
     resp_out_clear(out);
-    if (verbatim)
-        resp_out_verbatim(out, "txt", slice_of(text, n), redis_down(c)->resp);
-    else
-        resp_out_bulk(out, slice_of(text, n));
+    if (verbatim) resp_out_verbatim(out, "txt", slice_of(text, n), redis_down(c)->resp);
+    else resp_out_bulk(out, slice_of(text, n));
     redis_reply(c, out->p, out->n);
 }
 
@@ -28,9 +26,9 @@ static const char *local_address(struct conn *c, char *buf, size_t size) {
     if (a.sa.sa_family == AF_INET)
         snprintf(buf, size, "%s:%u", inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof host), ntohs(a.in.sin_port));
     else if (a.sa.sa_family == AF_INET6)
-        snprintf(buf, size, "[%s]:%u", inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof host), ntohs(a.in6.sin6_port));
-    else
-        snprintf(buf, size, "%s:0", a.un.sun_path);
+        snprintf(buf, size, "[%s]:%u", inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof host),
+                 ntohs(a.in6.sin6_port));
+    else snprintf(buf, size, "%s:0", a.un.sun_path);
     return buf;
 }
 
@@ -56,13 +54,17 @@ static void describe(struct conn *c, struct resp_out *out) {
         }
     const char *flags = monitor ? "O" : sub || psub || ssub ? "P" : d->special & SPECIAL_MULTI ? "x" : "N";
     int n = snprintf(line, sizeof line,
-                     "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=%u sub=%u psub=%u ssub=%u multi=%d qbuf=%u qbuf-free=0 "
-                     "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%zu tot-mem=%zu events=r cmd=%s user=%.*s redir=-1 resp=%d lib-name=%s lib-ver=%s",
-                     (unsigned long long)c->id, conn_address(c), local_address(c, laddr, sizeof laddr), c->fd, d->name ? d->name : "",
-                     (unsigned long long)(now - d->born_ms) / 1000, (unsigned long long)(now - c->active_ms) / 1000, flags, d->db, sub, psub, ssub,
-                     d->special & SPECIAL_MULTI ? (int)d->multi_commands : -1, c->in_end - c->in_start, c->out.bytes + c->held,
-                     sizeof *c + sizeof *d + c->in_cap + c->out.bytes + c->held, last, (int)min_size(d->user.n ? d->user.n : 7, 128),
-                     d->user.n ? (const char *)d->user.p : "default", d->resp, d->lib_name ? d->lib_name : "", d->lib_version ? d->lib_version : "");
+                     "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=%u sub=%u psub=%u ssub=%u "
+                     "multi=%d qbuf=%u qbuf-free=0 "
+                     "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%zu tot-mem=%zu events=r cmd=%s user=%.*s "
+                     "redir=-1 resp=%d lib-name=%s lib-ver=%s",
+                     (unsigned long long)c->id, conn_address(c), local_address(c, laddr, sizeof laddr), c->fd,
+                     d->name ? d->name : "", (unsigned long long)(now - d->born_ms) / 1000,
+                     (unsigned long long)(now - c->active_ms) / 1000, flags, d->db, sub, psub, ssub,
+                     d->special & SPECIAL_MULTI ? (int)d->multi_commands : -1, c->in_end - c->in_start,
+                     c->out.bytes + c->held, sizeof *c + sizeof *d + c->in_cap + c->out.bytes + c->held, last,
+                     (int)min_size(d->user.n ? d->user.n : 7, 128), d->user.n ? (const char *)d->user.p : "default",
+                     d->resp, d->lib_name ? d->lib_name : "", d->lib_version ? d->lib_version : "");
     resp_out_raw(out, line, min_size((size_t)n, sizeof line - 1));
     resp_out_raw(out, "\n", 1);
 }
@@ -84,7 +86,8 @@ static bool selected(struct conn *c, struct conn *me, const struct selection *se
     for (uint32_t i = 0; i < sel->id_count; i++) found |= sel->ids[i] == (int64_t)c->id;
     if (!found) return false;
     if (sel->addr.p && !slice_eq(sel->addr, slice_of(conn_address(c), strlen(conn_address(c))))) return false;
-    if (sel->laddr.p && !slice_eq(sel->laddr, slice_of(local_address(c, laddr, sizeof laddr), strlen(laddr)))) return false;
+    if (sel->laddr.p && !slice_eq(sel->laddr, slice_of(local_address(c, laddr, sizeof laddr), strlen(laddr))))
+        return false;
     if (sel->user.p && !slice_eq(sel->user, d->user.n ? d->user : SLICE("default"))) return false;
     subscriptions(d, &sub, &psub, &ssub, &monitor);
     bool pubsub = sub || psub || ssub;
@@ -92,14 +95,11 @@ static bool selected(struct conn *c, struct conn *me, const struct selection *se
 }
 
 static bool read_type(struct slice word, struct selection *sel) {
-    if (slice_is(word, "NORMAL"))
-        sel->type = TYPE_NORMAL;
-    else if (slice_is(word, "PUBSUB"))
-        sel->type = TYPE_PUBSUB;
+    if (slice_is(word, "NORMAL")) sel->type = TYPE_NORMAL;
+    else if (slice_is(word, "PUBSUB")) sel->type = TYPE_PUBSUB;
     else if (slice_is(word, "MASTER") || slice_is(word, "REPLICA") || slice_is(word, "SLAVE"))
         sel->type = TYPE_NONE; /* the proxy has no such clients */
-    else
-        return false;
+    else return false;
     return true;
 }
 
@@ -150,10 +150,8 @@ static uint32_t kill_selected(struct conn *me, const struct selection *sel) {
         next = c->next;
         if (!selected(c, me, sel)) continue;
         killed++;
-        if (c == me)
-            conn_finish(c); /* after the reply */
-        else
-            conn_doom(c, FAIL_DENIED);
+        if (c == me) conn_finish(c); /* after the reply */
+        else conn_doom(c, FAIL_DENIED);
     }
     return killed;
 }
@@ -189,10 +187,8 @@ static enum took client_kill(const struct redis_request *q) {
         sel.addr = redis_arg(q, 2), sel.skip_me = false;
         bool found = false;
         for (struct conn *c = me->core->conns[DOWN]; c && !found; c = c->next) found = selected(c, me, &sel);
-        if (found)
-            ok(me), kill_selected(me, &sel);
-        else
-            redis_reply_text(me, "-ERR No such client\r\n");
+        if (found) ok(me), kill_selected(me, &sel);
+        else redis_reply_text(me, "-ERR No such client\r\n");
         return TOOK;
     }
     if (q->r->argc % 2) return syntax_error(me);
@@ -221,10 +217,8 @@ static bool set_text(struct conn *c, char **field, struct slice value, const cha
 
 static enum took client_getname(const struct redis_request *q) {
     const char *name = redis_down(q->down)->name;
-    if (name)
-        bulk(q->down, name, strlen(name), false);
-    else
-        redis_reply_text(q->down, redis_down(q->down)->resp == 3 ? "_\r\n" : "$-1\r\n");
+    if (name) bulk(q->down, name, strlen(name), false);
+    else redis_reply_text(q->down, redis_down(q->down)->resp == 3 ? "_\r\n" : "$-1\r\n");
     return TOOK;
 }
 
@@ -236,12 +230,11 @@ static enum took client_setname(const struct redis_request *q) {
 static enum took client_setinfo(const struct redis_request *q) {
     struct redis_down *d = redis_down(q->down);
     struct slice which = redis_arg(q, 2);
-    if (slice_is(which, "LIB-NAME"))
-        set_text(q->down, &d->lib_name, redis_arg(q, 3), "lib-name");
-    else if (slice_is(which, "LIB-VER"))
-        set_text(q->down, &d->lib_version, redis_arg(q, 3), "lib-ver");
+    if (slice_is(which, "LIB-NAME")) set_text(q->down, &d->lib_name, redis_arg(q, 3), "lib-name");
+    else if (slice_is(which, "LIB-VER")) set_text(q->down, &d->lib_version, redis_arg(q, 3), "lib-ver");
     else
-        redis_reply_text(q->down, "-ERR Unrecognized option '%.*s'\r\n", (int)min_size(which.n, 128), (const char *)which.p);
+        redis_reply_text(q->down, "-ERR Unrecognized option '%.*s'\r\n", (int)min_size(which.n, 128),
+                         (const char *)which.p);
     return TOOK;
 }
 
@@ -313,7 +306,9 @@ static enum took client_unblock(const struct redis_request *q) {
         if (!s || !s->up || !s->up->exclusive || s->deadline_ms != UINT64_MAX || s->started) continue;
         /* the server still waits on the borrowed connection: it is closed with the reply */
         struct conn *up = s->up;
-        const char *text = error ? "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n" : redis_down(c)->resp == 3 ? "_\r\n" : "*-1\r\n";
+        const char *text = error                      ? "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"
+                           : redis_down(c)->resp == 3 ? "_\r\n"
+                                                      : "*-1\r\n";
         stream_reply(s, (const uint8_t *)text, strlen(text));
         stream_end(s);
         conn_doom(up, FAIL_CLIENT_GONE);
@@ -336,7 +331,8 @@ struct slice redis_redirect(const struct redis_request *q, const struct endpoint
         if (slice_is(redis_arg(q, i), "REDIRECT")) at = i + 1;
     if (!at || !resp_int(redis_arg(q, at), &id)) return whole;
     for (struct conn *c = q->down->core->conns[DOWN]; c; c = c->next)
-        for (struct conn *up = (int64_t)c->id == id && c->codec == &redis_codec ? redis_down(c)->pins : NULL; up; up = redis_up(up)->next_pin)
+        for (struct conn *up = (int64_t)c->id == id && c->codec == &redis_codec ? redis_down(c)->pins : NULL; up;
+             up = redis_up(up)->next_pin)
             if (up->endpoint == ep) server_id = redis_up(up)->server_id;
     if (!server_id) return whole;
     char text[24];
@@ -349,9 +345,13 @@ struct slice redis_redirect(const struct redis_request *q, const struct endpoint
 }
 
 enum took redis_client_command(const struct redis_request *q) {
-    static const struct { const char *name; enum took (*run)(const struct redis_request *q); } table[] = {
-        {"ID", client_id},       {"GETNAME", client_getname}, {"SETNAME", client_setname}, {"SETINFO", client_setinfo}, {"INFO", client_info}, {"LIST", client_list},
-        {"KILL", client_kill},   {"PAUSE", client_pause},     {"UNPAUSE", client_unpause}, {"REPLY", client_reply},     {"UNBLOCK", client_unblock}};
+    static const struct {
+        const char *name;
+        enum took (*run)(const struct redis_request *q);
+    } table[] = {{"ID", client_id},           {"GETNAME", client_getname}, {"SETNAME", client_setname},
+                 {"SETINFO", client_setinfo}, {"INFO", client_info},       {"LIST", client_list},
+                 {"KILL", client_kill},       {"PAUSE", client_pause},     {"UNPAUSE", client_unpause},
+                 {"REPLY", client_reply},     {"UNBLOCK", client_unblock}};
     if (!redis_arity_fits(q->cmd, q->r->argc)) return PASS;
     for (size_t i = 0; i < countof(table); i++)
         if (slice_is(q->cmd->name, table[i].name)) {

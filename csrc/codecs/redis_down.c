@@ -45,7 +45,9 @@ static enum took refuse(const struct redis_request *q, enum failure why, const s
 
 /* ---- choosing ---- */
 
-bool redis_sharded(const struct upstream *u) { return u->endpoint_count > 1 && (u->policy == LB_RING_HASH || u->policy == LB_MAGLEV); }
+bool redis_sharded(const struct upstream *u) {
+    return u->endpoint_count > 1 && (u->policy == LB_RING_HASH || u->policy == LB_MAGLEV);
+}
 
 /* By key (its hash tag) unless the upstream names another attribute. */
 uint64_t redis_hash(const struct upstream *u, const struct redis_request *q, struct slice key) {
@@ -56,7 +58,9 @@ uint64_t redis_hash(const struct upstream *u, const struct redis_request *q, str
         return hash_bytes(tag.p, tag.n);
     }
     if (!attr_get(&msg, u->hash_attr, 0, &v)) return 0;
-    return v.type == ATTR_INT ? hash_mix((uint64_t)v.i) : v.type == ATTR_BOOL ? hash_mix(v.b) : hash_bytes(v.s.p, v.s.n);
+    return v.type == ATTR_INT    ? hash_mix((uint64_t)v.i)
+           : v.type == ATTR_BOOL ? hash_mix(v.b)
+                                 : hash_bytes(v.s.p, v.s.n);
 }
 
 struct upstream *redis_home_upstream(const struct redis_request *q, uint32_t *timeout_ms) {
@@ -70,7 +74,9 @@ struct upstream *redis_home_upstream(const struct redis_request *q, uint32_t *ti
     return u;
 }
 
-static inline uint16_t operation_of(const struct redis_command *cmd) { return cmd->stats <= UINT16_MAX ? (uint16_t)cmd->stats : 0; }
+static inline uint16_t operation_of(const struct redis_command *cmd) {
+    return cmd->stats <= UINT16_MAX ? (uint16_t)cmd->stats : 0;
+}
 
 struct stream *redis_stream(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms) {
     struct conn *c = q->down;
@@ -103,10 +109,8 @@ static void mirror(const struct redis_request *q, const struct route *route, uin
     s->upstream = route->mirror, s->lane_key = lane_key, s->replayable = true;
     s->hash = redis_hash(route->mirror, q, key);
     if (route->timeout_ms) s->deadline_ms = core->now_ms + route->timeout_ms;
-    if (stream_dispatch(s, q->p, q->n) == FAIL_NONE)
-        route->mirror->stat[UPSTREAM_mirrored_total]++;
-    else
-        stream_abandon(s);
+    if (stream_dispatch(s, q->p, q->n) == FAIL_NONE) route->mirror->stat[UPSTREAM_mirrored_total]++;
+    else stream_abandon(s);
 }
 
 /* A pipelining client's next request over the same connection joins the run of the one before. */
@@ -116,13 +120,15 @@ static inline bool join(const struct redis_request *q, const struct upstream *u,
     struct stream *last = c->tail;
     if (!last || u->endpoint_count != 1 || !q->cmd || route->mirror) return false;
     uint64_t deadline = route->timeout_ms ? c->core->now_ms + route->timeout_ms : UINT64_MAX;
-    if (!stream_may_join(last, u, redis_lane_of(d), deadline) || (d->resp == 3 && redis_up(last->up)->resp2)) return false;
+    if (!stream_may_join(last, u, redis_lane_of(d), deadline) || (d->resp == 3 && redis_up(last->up)->resp2))
+        return false;
     stream_join(last, operation_of(q->cmd), q->p, q->n);
     return true;
 }
 
 /* The short way: one shared connection, nothing to remember. */
-static enum took forward(const struct redis_request *q, struct upstream *u, const struct route *route, struct slice key) {
+static enum took forward(const struct redis_request *q, struct upstream *u, const struct route *route,
+                         struct slice key) {
     struct stream *s = redis_stream(q, u, route->timeout_ms);
     if (unlikely(!s)) return CLOSE;
     s->replayable = true;
@@ -164,7 +170,8 @@ static bool keys_agree(const struct redis_request *q, const struct route *first)
 }
 
 static bool splits(const struct redis_command *cmd) {
-    return cmd->merge == REDIS_MERGE_SPLIT_ARRAY || cmd->merge == REDIS_MERGE_SPLIT_SUM || cmd->merge == REDIS_MERGE_SPLIT_OK;
+    return cmd->merge == REDIS_MERGE_SPLIT_ARRAY || cmd->merge == REDIS_MERGE_SPLIT_SUM ||
+           cmd->merge == REDIS_MERGE_SPLIT_OK;
 }
 
 static bool many_keys(const struct redis_request *q) {
@@ -195,7 +202,8 @@ static enum took route_request(const struct redis_request *q) {
     if (unlikely(!u)) return refuse(q, FAIL_NO_ENDPOINT, route);
     struct slice key = {NULL, 0};
     bool sharded = u->endpoint_count > 1 && redis_sharded(u);
-    if (likely(!d->special && !q->large && (!cmd || cmd->class == REDIS_CLASS_PLAIN || cmd->class == REDIS_CLASS_LOCAL))) {
+    if (likely(!d->special && !q->large &&
+               (!cmd || cmd->class == REDIS_CLASS_PLAIN || cmd->class == REDIS_CLASS_LOCAL))) {
         if (likely(!sharded)) {
             if (join(q, u, route)) return TOOK;
             if (u->endpoint_count > 1 && cmd) redis_first_key(cmd, q->r, q->p, &key);
@@ -203,7 +211,8 @@ static enum took route_request(const struct redis_request *q) {
         }
         return redis_sharded_request(q, u, route);
     }
-    if (d->special & (SPECIAL_MULTI | SPECIAL_LAZY) || (cmd && cmd->class == REDIS_CLASS_TRANSACTION)) return redis_transaction(q, u, route->timeout_ms);
+    if (d->special & (SPECIAL_MULTI | SPECIAL_LAZY) || (cmd && cmd->class == REDIS_CLASS_TRANSACTION))
+        return redis_transaction(q, u, route->timeout_ms);
     enum redis_tag tag = redis_tag_of(q);
     bool blocking = redis_is_blocking(q);
     if (cmd) redis_first_key(cmd, q->r, q->p, &key);
@@ -212,7 +221,8 @@ static enum took route_request(const struct redis_request *q) {
         redis_reply_text(c, "-CROSSSLOT Keys in request don't hash to the same slot\r\n");
         return TOOK;
     }
-    if (tag != TAG_NONE || blocking || q->large || (ep && redis_pin_of(c, ep))) return redis_pinned(q, u, blocking ? 0 : route->timeout_ms, ep, tag);
+    if (tag != TAG_NONE || blocking || q->large || (ep && redis_pin_of(c, ep)))
+        return redis_pinned(q, u, blocking ? 0 : route->timeout_ms, ep, tag);
     return sharded ? redis_sharded_request(q, u, route) : forward(q, u, route, key);
 }
 
@@ -288,7 +298,8 @@ static ssize_t take_body(struct conn *c, const uint8_t *p, size_t n) {
     if (k < 0) return k;
     if (d->body_up && k) {
         conn_send(d->body_up, p, (size_t)k);
-        if (d->body_up->out.bytes >= OUT_LOW && !done) { /* what the server doesn't take stays with the client, uncopied */
+        if (d->body_up->out.bytes >= OUT_LOW &&
+            !done) { /* what the server doesn't take stays with the client, uncopied */
             d->body_up->full = true;
             conn_pause(c, PAUSE_PEER);
         }
@@ -297,7 +308,8 @@ static ssize_t take_body(struct conn *c, const uint8_t *p, size_t n) {
         struct stream *s = d->body_stream;
         if (s && d->body_up && d->body_timeout_ms) {
             s->deadline_ms = c->core->now_ms + d->body_timeout_ms;
-            if (s->deadline_ms < d->body_up->min_deadline_ms) d->body_up->min_deadline_ms = s->deadline_ms, conn_arm_timer(d->body_up);
+            if (s->deadline_ms < d->body_up->min_deadline_ms)
+                d->body_up->min_deadline_ms = s->deadline_ms, conn_arm_timer(d->body_up);
         }
         d->body = false, d->body_up = NULL, d->body_stream = NULL;
         resp_request_reset(&d->request);

@@ -8,13 +8,16 @@ static bool known_unknown(struct redis_core *rc, uint32_t hash) {
     return false;
 }
 
-static void remember(struct redis_core *rc, uint32_t hash) { rc->unknown[rc->unknown_count++ % countof(rc->unknown)] = hash; }
+static void remember(struct redis_core *rc, uint32_t hash) {
+    rc->unknown[rc->unknown_count++ % countof(rc->unknown)] = hash;
+}
 
 static void finish(struct stream *s, struct slice reply) {
     struct conn *c = s->down;
     uint32_t hash = (uint32_t)(uintptr_t)s->data;
     s->ops = NULL, s->data = NULL;
-    if (c && (!reply.p || redis_table_learn(redis_options(c)->table, reply) < 1)) remember(redis_core_of(s->core), hash);
+    if (c && (!reply.p || redis_table_learn(redis_options(c)->table, reply) < 1))
+        remember(redis_core_of(s->core), hash);
 }
 
 static void learn_reply(struct stream *s, const uint8_t *p, size_t n, bool end) {
@@ -40,7 +43,8 @@ enum took redis_learn(const struct redis_request *q) {
     struct slice name = redis_arg(q, 0);
     uint32_t hash = (uint32_t)hash_bytes(name.p, name.n), timeout_ms;
     struct upstream *u;
-    if (name.n > 128 || redis_down(c)->special || known_unknown(rc, hash) || !(u = redis_home_upstream(q, &timeout_ms))) return PASS;
+    if (name.n > 128 || redis_down(c)->special || known_unknown(rc, hash) || !(u = redis_home_upstream(q, &timeout_ms)))
+        return PASS;
     if (c->streams) {
         conn_wait(c, 1, 0);
         return WAIT;

@@ -48,11 +48,20 @@ static struct conn *pin(const struct redis_request *q, struct upstream *u, struc
         return NULL;
     }
     up = pool_borrow(ep, redis_lane_of(redis_down(c)), c, &why);
-    if (up)
-        link_pin(c, up);
-    else if (why != FAIL_NONE)
-        *t = fail_request(q, u, why);
+    if (up) link_pin(c, up);
+    else if (why != FAIL_NONE) *t = fail_request(q, u, why);
     return up;
+}
+
+static void send_cleanup(struct conn *up, struct slice command, enum redis_tag tag) {
+    struct stream *s = stream_new(up->core, NULL);
+    if (!s) {
+        conn_doom(up, FAIL_INTERNAL);
+        return;
+    }
+    s->tag = (uint8_t)tag;
+    s->deadline_ms = up->core->now_ms + 1000;
+    stream_send(s, up, command.p, command.n);
 }
 
 static bool subscribes(enum redis_tag tag) { return tag >= TAG_SUBSCRIBE && tag <= TAG_SUNSUBSCRIBE; }
@@ -64,7 +73,8 @@ static enum took start_raw(struct conn *c, struct conn *up, const struct redis_r
     return TOOK;
 }
 
-enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, struct endpoint *ep, enum redis_tag tag) {
+enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, struct endpoint *ep,
+                       enum redis_tag tag) {
     struct conn *c = q->down;
     struct redis_down *d = redis_down(c);
     enum took t = TOOK;
@@ -76,6 +86,10 @@ enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32
         return WAIT;
     }
     if (tag == TAG_RAW) return start_raw(c, up, q);
+    /* WAIT is about what this connection wrote last; on a borrowed one that is nothing, until it has seen any command after
+     * the client's writes (all answered by now, see pin()). */
+    if (q->cmd && (slice_is(q->cmd->name, "WAIT") || slice_is(q->cmd->name, "WAITAOF")))
+        send_cleanup(up, SLICE("*1\r\n$4\r\nPING\r\n"), TAG_NONE);
     struct stream *s = redis_stream(q, u, q->large ? 0 : timeout_ms);
     if (!s) return CLOSE;
     s->tag = (uint8_t)tag;
@@ -84,10 +98,8 @@ enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32
     ep->stat[ENDPOINT_requests_total]++;
     struct slice bytes = redis_redirect(q, ep, &d->core->text);
     enum failure why = stream_send(s, up, bytes.p, bytes.n);
-    if (why != FAIL_NONE)
-        stream_fail(s, why);
-    else if (q->large)
-        d->body_up = up, d->body_stream = s, d->body_timeout_ms = timeout_ms;
+    if (why != FAIL_NONE) stream_fail(s, why);
+    else if (q->large) d->body_up = up, d->body_stream = s, d->body_timeout_ms = timeout_ms;
     return TOOK;
 }
 
@@ -101,7 +113,8 @@ void redis_pin_reply(struct conn *up, enum redis_tag tag, uint8_t type, bool nul
     case TAG_EXEC:
     case TAG_DISCARD:
         u->multi = u->watch = false;
-        if (d && d->multi_subscribe && tag == TAG_EXEC && type == '*' && !null) u->channels++; /* the next confirmation tells the number */
+        if (d && d->multi_subscribe && tag == TAG_EXEC && type == '*' && !null)
+            u->channels++; /* the next confirmation tells the number */
         if (d) d->multi_subscribe = false;
         if (!d || d->multi_db == UINT32_MAX) break;
         if (tag == TAG_EXEC && type != '-' && !null) { /* a SELECT was among the commands */
@@ -119,7 +132,8 @@ void redis_pin_reply(struct conn *up, enum redis_tag tag, uint8_t type, bool nul
 }
 
 static bool holds(const struct redis_up *u) {
-    return u->multi || u->watch || u->sticky || u->monitor || u->raw || u->collecting || u->channels || u->patterns || u->shard_channels;
+    return u->multi || u->watch || u->sticky || u->monitor || u->raw || u->collecting || u->channels || u->patterns ||
+           u->shard_channels;
 }
 
 void redis_pin_settle(struct conn *up) {
@@ -132,30 +146,17 @@ void redis_pin_settle(struct conn *up) {
     pool_give_back(up);
 }
 
-static void send_cleanup(struct conn *up, struct slice command, enum redis_tag tag) {
-    struct stream *s = stream_new(up->core, NULL);
-    if (!s) {
-        conn_doom(up, FAIL_INTERNAL);
-        return;
-    }
-    s->tag = (uint8_t)tag;
-    s->deadline_ms = up->core->now_ms + 1000;
-    stream_send(s, up, command.p, command.n);
-}
-
 /* The client is gone, or starts anew: what it left behind is undone, or the connection is not used again. */
 static void unpin(struct conn *down, struct conn *up) {
     struct redis_up *u = redis_up(up);
     unlink_pin(down, up);
     up->owner = NULL;
-    if (up->state != CONN_OPEN || up->streams || u->sticky || u->monitor || u->raw || u->collecting || u->channels || u->patterns || u->shard_channels)
+    if (up->state != CONN_OPEN || up->streams || u->sticky || u->monitor || u->raw || u->collecting || u->channels ||
+        u->patterns || u->shard_channels)
         conn_doom(up, FAIL_CLIENT_GONE);
-    else if (u->multi)
-        send_cleanup(up, SLICE("*1\r\n$7\r\nDISCARD\r\n"), TAG_DISCARD);
-    else if (u->watch)
-        send_cleanup(up, SLICE("*1\r\n$7\r\nUNWATCH\r\n"), TAG_UNWATCH);
-    else
-        pool_give_back(up);
+    else if (u->multi) send_cleanup(up, SLICE("*1\r\n$7\r\nDISCARD\r\n"), TAG_DISCARD);
+    else if (u->watch) send_cleanup(up, SLICE("*1\r\n$7\r\nUNWATCH\r\n"), TAG_UNWATCH);
+    else pool_give_back(up);
 }
 
 void redis_unpin_all(struct conn *down) {
@@ -167,28 +168,36 @@ void redis_pin_lost(struct conn *down, struct conn *up) {
     struct redis_down *d = redis_down(down);
     bool mattered = holds(redis_up(up)) || d->transaction == up || (d->body && d->body_up == up);
     unlink_pin(down, up);
-    if (mattered)
-        conn_finish(down);
-    else
-        conn_unpause(down, PAUSE_WAIT);
+    if (mattered) conn_finish(down);
+    else conn_unpause(down, PAUSE_WAIT);
 }
 
 /* ---- which commands ---- */
 
 bool redis_is_blocking(const struct redis_request *q) {
     if (!q->cmd || q->cmd->class != REDIS_CLASS_BLOCKING) return false;
-    if (slice_is(q->cmd->name, "XREAD") || slice_is(q->cmd->name, "XREADGROUP")) return redis_has_word(q->r, q->p, 1, SLICE("BLOCK"));
+    if (slice_is(q->cmd->name, "XREAD") || slice_is(q->cmd->name, "XREADGROUP"))
+        return redis_has_word(q->r, q->p, 1, SLICE("BLOCK"));
     return true;
 }
 
 enum redis_tag redis_tag_of(const struct redis_request *q) {
-    static const struct { const char *name; enum redis_tag tag; } tags[] = {
-        {"SUBSCRIBE", TAG_SUBSCRIBE},     {"PSUBSCRIBE", TAG_SUBSCRIBE},       {"SSUBSCRIBE", TAG_SUBSCRIBE},
-        {"UNSUBSCRIBE", TAG_UNSUBSCRIBE}, {"PUNSUBSCRIBE", TAG_PUNSUBSCRIBE}, {"SUNSUBSCRIBE", TAG_SUNSUBSCRIBE},
-        {"MONITOR", TAG_MONITOR},         {"SYNC", TAG_RAW},                   {"PSYNC", TAG_RAW}};
+    static const struct {
+        const char *name;
+        enum redis_tag tag;
+    } tags[] = {{"SUBSCRIBE", TAG_SUBSCRIBE},
+                {"PSUBSCRIBE", TAG_SUBSCRIBE},
+                {"SSUBSCRIBE", TAG_SUBSCRIBE},
+                {"UNSUBSCRIBE", TAG_UNSUBSCRIBE},
+                {"PUNSUBSCRIBE", TAG_PUNSUBSCRIBE},
+                {"SUNSUBSCRIBE", TAG_SUNSUBSCRIBE},
+                {"MONITOR", TAG_MONITOR},
+                {"SYNC", TAG_RAW},
+                {"PSYNC", TAG_RAW}};
     if (!q->cmd || (q->cmd->class != REDIS_CLASS_SUBSCRIBE && q->cmd->class != REDIS_CLASS_STICKY)) return TAG_NONE;
     for (size_t i = 0; i < countof(tags); i++)
-        if (!q->cmd->parent && slice_is(q->cmd->name, tags[i].name)) return redis_arity_fits(q->cmd, q->r->argc) ? tags[i].tag : TAG_NONE;
+        if (!q->cmd->parent && slice_is(q->cmd->name, tags[i].name))
+            return redis_arity_fits(q->cmd, q->r->argc) ? tags[i].tag : TAG_NONE;
     return q->cmd->class == REDIS_CLASS_STICKY ? TAG_STICKY : TAG_NONE;
 }
 
@@ -238,12 +247,15 @@ static enum took multi(const struct redis_request *q, struct upstream *u, uint32
     return t;
 }
 
-static enum took finish_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, enum redis_tag tag) {
+static enum took finish_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms,
+                                    enum redis_tag tag) {
     struct redis_down *d = redis_down(q->down);
     if (d->special & SPECIAL_LAZY) {
         bool poisoned = tag == TAG_EXEC && d->special & SPECIAL_POISONED;
         d->special &= ~(uint32_t)(SPECIAL_MULTI | SPECIAL_LAZY | SPECIAL_POISONED);
-        redis_reply_text(q->down, poisoned ? "-EXECABORT Transaction discarded because of previous errors.\r\n" : tag == TAG_EXEC ? "*0\r\n" : "+OK\r\n");
+        redis_reply_text(q->down, poisoned          ? "-EXECABORT Transaction discarded because of previous errors.\r\n"
+                                  : tag == TAG_EXEC ? "*0\r\n"
+                                                    : "+OK\r\n");
         return TOOK;
     }
     struct endpoint *ep = d->transaction ? d->transaction->endpoint : NULL;
@@ -252,11 +264,10 @@ static enum took finish_transaction(const struct redis_request *q, struct upstre
     d->special &= ~(uint32_t)SPECIAL_MULTI;
     /* the shapes of the queued commands are needed until EXEC's reply is there */
     struct conn *up = d->transaction;
-    bool shaped = tag == TAG_EXEC && d->resp == 3 && up && (up->state != CONN_OPEN || redis_up(up)->resp2) && q->down->streams;
-    if (shaped)
-        conn_wait(q->down, 1, 0);
-    else
-        d->multi_commands = 0;
+    bool shaped =
+        tag == TAG_EXEC && d->resp == 3 && up && (up->state != CONN_OPEN || redis_up(up)->resp2) && q->down->streams;
+    if (shaped) conn_wait(q->down, 1, 0);
+    else d->multi_commands = 0;
     return t;
 }
 
@@ -267,7 +278,8 @@ static enum took watch(const struct redis_request *q, struct upstream *u, uint32
         redis_reply_text(q->down, "-ERR WATCH inside MULTI is not allowed\r\n");
         return TOOK;
     }
-    if (!redis_keys_on(q, u, ep) || (redis_sharded(u) && d->transaction && d->transaction->endpoint != ep)) return crossslot(q->down);
+    if (!redis_keys_on(q, u, ep) || (redis_sharded(u) && d->transaction && d->transaction->endpoint != ep))
+        return crossslot(q->down);
     enum took t = redis_pinned(q, u, timeout_ms, d->transaction ? d->transaction->endpoint : ep, TAG_WATCH);
     if (t == TOOK && ep) d->transaction = redis_pin_of(q->down, ep);
     return t;
@@ -276,7 +288,8 @@ static enum took watch(const struct redis_request *q, struct upstream *u, uint32
 void redis_poison(struct conn *down) {
     struct redis_down *d = redis_down(down);
     if (d->special & SPECIAL_LAZY) d->special |= SPECIAL_POISONED;
-    if (d->special & SPECIAL_MULTI && d->transaction) send_cleanup(d->transaction, SLICE("*1\r\n$14\r\nMOSNPY.REFUSED\r\n"), TAG_NONE);
+    if (d->special & SPECIAL_MULTI && d->transaction)
+        send_cleanup(d->transaction, SLICE("*1\r\n$14\r\nMOSNPY.REFUSED\r\n"), TAG_NONE);
 }
 
 /* The first command after MULTI names the shard: MULTI goes there first. */
@@ -317,7 +330,9 @@ static enum took queued(const struct redis_request *q, struct upstream *u, uint3
         return crossslot(q->down);
     }
     int64_t db;
-    if (q->cmd && slice_is(q->cmd->full_name, "SELECT") && q->r->argc == 2 && resp_int(redis_arg(q, 1), &db) && db >= 0 && db <= REDIS_DB_MAX) d->multi_db = (uint32_t)db;
+    if (q->cmd && slice_is(q->cmd->full_name, "SELECT") && q->r->argc == 2 && resp_int(redis_arg(q, 1), &db) &&
+        db >= 0 && db <= REDIS_DB_MAX)
+        d->multi_db = (uint32_t)db;
     if (q->cmd && q->cmd->class == REDIS_CLASS_SUBSCRIBE) d->multi_subscribe = true;
     if (d->resp == 3) note_shape(d, redis_command_shape(q->cmd, q->r, q->p));
     d->multi_commands++;
@@ -330,8 +345,10 @@ enum took redis_transaction(const struct redis_request *q, struct upstream *u, u
     if (fits && slice_is(q->cmd->name, "MULTI")) return multi(q, u, timeout_ms);
     if (fits && slice_is(q->cmd->name, "EXEC")) return finish_transaction(q, u, timeout_ms, TAG_EXEC);
     if (fits && slice_is(q->cmd->name, "DISCARD")) return finish_transaction(q, u, timeout_ms, TAG_DISCARD);
-    if (fits && slice_is(q->cmd->name, "WATCH") && !(d->special & SPECIAL_MULTI && d->transaction)) return watch(q, u, timeout_ms);
+    if (fits && slice_is(q->cmd->name, "WATCH") && !(d->special & SPECIAL_MULTI && d->transaction))
+        return watch(q, u, timeout_ms);
     if (fits && slice_is(q->cmd->name, "UNWATCH") && !(d->special & SPECIAL_MULTI))
-        return redis_pinned(q, u, timeout_ms, d->transaction ? d->transaction->endpoint : endpoint_of_key(q, u), TAG_UNWATCH);
+        return redis_pinned(q, u, timeout_ms, d->transaction ? d->transaction->endpoint : endpoint_of_key(q, u),
+                            TAG_UNWATCH);
     return queued(q, u, timeout_ms);
 }

@@ -52,8 +52,9 @@ static uint32_t *channels(struct redis_up *u) { return &u->channels; }
 static uint32_t *patterns(struct redis_up *u) { return &u->patterns; }
 static uint32_t *shards(struct redis_up *u) { return &u->shard_channels; }
 
-static const struct kind kinds[] = {{"SUBSCRIBE", true, channels},   {"UNSUBSCRIBE", false, channels}, {"PSUBSCRIBE", true, patterns},
-                                    {"PUNSUBSCRIBE", false, patterns}, {"SSUBSCRIBE", true, shards},     {"SUNSUBSCRIBE", false, shards}};
+static const struct kind kinds[] = {{"SUBSCRIBE", true, channels},  {"UNSUBSCRIBE", false, channels},
+                                    {"PSUBSCRIBE", true, patterns}, {"PUNSUBSCRIBE", false, patterns},
+                                    {"SSUBSCRIBE", true, shards},   {"SUNSUBSCRIBE", false, shards}};
 
 static const struct kind *kind_of(struct slice word) {
     for (size_t i = 0; i < countof(kinds); i++)
@@ -104,10 +105,8 @@ static int reply(struct conn *up, const uint8_t *p, size_t n) {
     uint8_t type = *p;
     redis_up(up)->pending_confirmations = 0;
     s->status = type == '-' ? STATUS_CLIENT_ERROR : STATUS_OK;
-    if (s->ops && s->ops->reply)
-        s->ops->reply(s, p, n, true);
-    else
-        stream_reply(s, p, n);
+    if (s->ops && s->ops->reply) s->ops->reply(s, p, n, true);
+    else stream_reply(s, p, n);
     stream_end(s);
     redis_pin_reply(up, tag, type, n >= 3 && (type == '_' || p[1] == '-'));
     return 0;
@@ -123,12 +122,9 @@ static int whole_frame(struct conn *up, const uint8_t *p, size_t n) {
     if (!resp_read(&in, &head) || head.count == 0 || !resp_read(&in, &word)) return *p == '>' ? -1 : reply(up, p, n);
     const struct kind *k = kind_of(word.text);
     bool message = slice_is(word.text, "MESSAGE") || slice_is(word.text, "PMESSAGE") || slice_is(word.text, "SMESSAGE");
-    if (k && (*p == '>' || awaited(up->head) || !up->head))
-        confirm(up, k, in, p, n);
-    else if (*p == '>' || (message && (u->channels || u->patterns || u->shard_channels)))
-        push(up, p, n);
-    else
-        return reply(up, p, n);
+    if (k && (*p == '>' || awaited(up->head) || !up->head)) confirm(up, k, in, p, n);
+    else if (*p == '>' || (message && (u->channels || u->patterns || u->shard_channels))) push(up, p, n);
+    else return reply(up, p, n);
     return 0;
 }
 

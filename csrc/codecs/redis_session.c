@@ -25,7 +25,8 @@ static void apply(struct conn *c, struct change *ch) {
     struct redis_down *d = redis_down(c);
     struct redis_identity *old = d->identity;
     d->resp = ch->resp, d->db = ch->db;
-    for (struct conn *up = d->pins; up; up = redis_up(up)->next_pin) { /* asked as well: they have left their lane with us */
+    for (struct conn *up = d->pins; up;
+         up = redis_up(up)->next_pin) { /* asked as well: they have left their lane with us */
         up->retired = true;
         redis_up(up)->resp = ch->resp;
     }
@@ -49,10 +50,8 @@ static void rewrite_id(struct slice reply, uint64_t id, struct resp_out *out) {
     while (in.n && resp_read(&in, &key)) {
         resp_out_raw(out, key.raw.p, key.raw.n);
         if (!resp_take(&in, &value)) break;
-        if (slice_is(key.text, "ID"))
-            resp_out_int(out, (int64_t)id);
-        else
-            resp_out_raw(out, value.p, value.n);
+        if (slice_is(key.text, "ID")) resp_out_int(out, (int64_t)id);
+        else resp_out_raw(out, value.p, value.n);
     }
 }
 
@@ -70,7 +69,9 @@ static void own_hello(struct conn *c, int version, struct resp_out *out) {
 
 static bool old_server(struct slice reply) {
     struct slice text;
-    return resp_is_error(reply, &text) && (strncmp((const char *)text.p, "NOPROTO", min_size(7, text.n)) == 0 || strncmp((const char *)text.p, "ERR unknown command", min_size(19, text.n)) == 0);
+    return resp_is_error(reply, &text) &&
+           (strncmp((const char *)text.p, "NOPROTO", min_size(7, text.n)) == 0 ||
+            strncmp((const char *)text.p, "ERR unknown command", min_size(19, text.n)) == 0);
 }
 
 static void finish_change(struct stream *s, struct slice reply, bool hello) {
@@ -82,12 +83,9 @@ static void finish_change(struct stream *s, struct slice reply, bool hello) {
         int version = ch->resp;
         bool old = hello && (old_server(reply) || (s->up && redis_up(s->up)->resp2 && *reply.p == '+'));
         if (old || *reply.p != '-') apply(c, ch);
-        if (old)
-            own_hello(c, version, &out);
-        else if (hello)
-            rewrite_id(reply, c->id, &out);
-        else
-            resp_out_raw(&out, reply.p, reply.n);
+        if (old) own_hello(c, version, &out);
+        else if (hello) rewrite_id(reply, c->id, &out);
+        else resp_out_raw(&out, reply.p, reply.n);
         stream_reply(s, out.p, out.n);
         resp_out_free(&out);
     }
@@ -124,7 +122,9 @@ static const struct stream_ops change_ops = {.reply = plain_reply, .fail = chang
 static struct slice request_for_pins(const struct redis_request *q, const struct change *ch, bool hello) {
     struct slice whole = slice_of(q->p, q->n);
     struct redis_core *rc = redis_core_of(q->down->core);
-    if (!hello || !redis_up(redis_down(q->down)->pins)->resp2 || !ch->identity || ch->identity == redis_down(q->down)->identity) return whole;
+    if (!hello || !redis_up(redis_down(q->down)->pins)->resp2 || !ch->identity ||
+        ch->identity == redis_down(q->down)->identity)
+        return whole;
     struct resp_out *out = &rc->text;
     resp_out_clear(out);
     resp_out_array(out, 3);
@@ -147,7 +147,8 @@ static void ask_pins(const struct redis_request *q, struct slice request, struct
 }
 
 /* Sends `request` on a shared connection of the lane that `ch` describes. Later requests wait for the outcome. */
-static enum took ask(const struct redis_request *q, struct slice request, struct change *ch, const struct stream_ops *ops) {
+static enum took ask(const struct redis_request *q, struct slice request, struct change *ch,
+                     const struct stream_ops *ops) {
     struct conn *c = q->down;
     uint32_t timeout_ms;
     struct upstream *u = redis_home_upstream(q, &timeout_ms);
@@ -166,10 +167,8 @@ static enum took ask(const struct redis_request *q, struct slice request, struct
         return TOOK;
     }
     enum failure why = stream_dispatch(s, request.p, request.n);
-    if (why != FAIL_NONE)
-        stream_fail(s, why);
-    else
-        conn_wait(c, 1, 0);
+    if (why != FAIL_NONE) stream_fail(s, why);
+    else conn_wait(c, 1, 0);
     return TOOK;
 }
 
@@ -244,7 +243,8 @@ static bool valid_name(struct slice name) {
 }
 
 /* Reads the options; false when they are wrong (and answered). */
-static bool hello_options(const struct redis_request *q, struct slice *user, struct slice *password, struct slice *name) {
+static bool hello_options(const struct redis_request *q, struct slice *user, struct slice *password,
+                          struct slice *name) {
     struct conn *c = q->down;
     for (uint32_t i = 2; i < q->r->argc; i++) {
         struct slice word = redis_arg(q, i);
@@ -258,7 +258,8 @@ static bool hello_options(const struct redis_request *q, struct slice *user, str
             redis_reply_text(c, "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
             return false;
         } else {
-            redis_reply_text(c, "-ERR Syntax error in HELLO option '%.*s'\r\n", (int)min_size(word.n, 128), (const char *)word.p);
+            redis_reply_text(c, "-ERR Syntax error in HELLO option '%.*s'\r\n", (int)min_size(word.n, 128),
+                             (const char *)word.p);
             return false;
         }
     }
@@ -286,7 +287,9 @@ static enum took hello(const struct redis_request *q) {
         return TOOK;
     }
     if (d->special & SPECIAL_GUEST) {
-        redis_reply_text(c, "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n");
+        redis_reply_text(c, "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
+                            "<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
+                            "RESP protocol version at the same time\r\n");
         return TOOK;
     }
     struct change *ch = change_of(c);
@@ -297,7 +300,8 @@ static enum took hello(const struct redis_request *q) {
         redis_identity_put(c->core, ch->identity);
         ch->identity = redis_identity_get(c->core, user, password);
     }
-    return ask(q, version == 3 ? SLICE("*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n") : SLICE("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"), ch, &hello_ops);
+    return ask(q, version == 3 ? SLICE("*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n") : SLICE("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"),
+               ch, &hello_ops);
 }
 
 /* ---- the others ---- */
@@ -355,7 +359,8 @@ static enum took reset(const struct redis_request *q) {
     struct conn *c = q->down;
     struct redis_down *d = redis_down(c);
     bool subscribed = false;
-    for (struct conn *up = d->pins; up; up = redis_up(up)->next_pin) subscribed |= redis_up(up)->channels || redis_up(up)->patterns || redis_up(up)->monitor;
+    for (struct conn *up = d->pins; up; up = redis_up(up)->next_pin)
+        subscribed |= redis_up(up)->channels || redis_up(up)->patterns || redis_up(up)->monitor;
     if (!subscribed && !settled(c)) return WAIT;
     redis_unpin_all(c);
     redis_identity_put(c->core, d->identity);
@@ -369,8 +374,11 @@ static enum took reset(const struct redis_request *q) {
 }
 
 enum took redis_local(const struct redis_request *q) {
-    static const struct { const char *name; enum took (*run)(const struct redis_request *q); } table[] = {
-        {"PING", ping}, {"ECHO", echo}, {"SELECT", select_db}, {"HELLO", hello}, {"AUTH", auth}, {"QUIT", quit}, {"RESET", reset}};
+    static const struct {
+        const char *name;
+        enum took (*run)(const struct redis_request *q);
+    } table[] = {{"PING", ping}, {"ECHO", echo}, {"SELECT", select_db}, {"HELLO", hello},
+                 {"AUTH", auth}, {"QUIT", quit}, {"RESET", reset}};
     if (q->cmd->parent) return slice_is(q->cmd->parent->name, "CLIENT") ? redis_client_command(q) : PASS;
     for (size_t i = 0; i < countof(table); i++) {
         if (!slice_is(q->cmd->name, table[i].name)) continue;

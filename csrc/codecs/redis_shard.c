@@ -57,13 +57,12 @@ static void merge_finish(struct merge *m) {
     struct resp_out out = {0};
     struct stream *s = m->parent;
     if (s) {
-        int r = m->kind == REDIS_MERGE_SPLIT_ARRAY ? redis_merge_array(m->replies, m->children, m->owner, m->keys, m->version, &out)
-                                                   : redis_merge(m->kind, m->replies, m->children, m->version, &out);
+        int r = m->kind == REDIS_MERGE_SPLIT_ARRAY
+                    ? redis_merge_array(m->replies, m->children, m->owner, m->keys, m->version, &out)
+                    : redis_merge(m->kind, m->replies, m->children, m->version, &out);
         s->ops = NULL, s->data = NULL;
-        if (r == 0)
-            stream_reply(s, out.p, out.n);
-        else
-            conn_doom(s->down, FAIL_INTERNAL);
+        if (r == 0) stream_reply(s, out.p, out.n);
+        else conn_doom(s->down, FAIL_INTERNAL);
         stream_end(s);
     }
     resp_out_free(&out);
@@ -85,10 +84,8 @@ static void merge_set(struct merge *m, uint32_t i, const void *p, size_t n) {
 static void child_reply(struct stream *s, const uint8_t *p, size_t n, bool end) {
     struct merge *m = s->data;
     static const char too_large[] = "-ERR mosnpy: merged reply too large\r\n";
-    if (m->size + n > m->limit)
-        m->size = m->limit + 1; /* what is left of it is thrown away */
-    else if (n && queue_append(&s->core->chunks, &s->reply, p, n) == 0)
-        m->size += n;
+    if (m->size + n > m->limit) m->size = m->limit + 1; /* what is left of it is thrown away */
+    else if (n && queue_append(&s->core->chunks, &s->reply, p, n) == 0) m->size += n;
     if (!end) return;
     size_t size = s->reply.bytes;
     uint8_t *copy = m->size > m->limit ? NULL : malloc(size ? size : 1);
@@ -114,7 +111,8 @@ static void child_fail(struct stream *s, enum failure why) {
 }
 static const struct stream_ops child_ops = {.reply = child_reply, .fail = child_fail};
 
-static struct stream *child(const struct redis_request *q, struct merge *m, struct upstream *u, uint32_t part, uint32_t timeout_ms) {
+static struct stream *child(const struct redis_request *q, struct merge *m, struct upstream *u, uint32_t part,
+                            uint32_t timeout_ms) {
     struct stream *s = stream_new(m->core, NULL);
     if (!s) {
         merge_release(m);
@@ -171,7 +169,8 @@ static void split_free(struct split *sp) {
 }
 
 /* Where one key goes: over the route of the request, or its own when `u` is NULL. */
-static bool locate(const struct redis_request *q, struct upstream *u, const struct route *route, struct slice key, struct part *at) {
+static bool locate(const struct redis_request *q, struct upstream *u, const struct route *route, struct slice key,
+                   struct part *at) {
     if (!u) {
         struct redis_request one = *q;
         one.key = key;
@@ -200,7 +199,8 @@ static int part_of(struct split *sp, const struct part *at) {
 }
 
 /* Assigns every key its part and counts words. 0, -1 out of memory, -2 a key without route. */
-static int assign(const struct redis_request *q, struct upstream *u, const struct route *route, uint32_t step, struct split *sp, uint16_t *owner) {
+static int assign(const struct redis_request *q, struct upstream *u, const struct route *route, uint32_t step,
+                  struct split *sp, uint16_t *owner) {
     struct resp_arg_iter it = resp_arg_from(q->r, q->p, 1);
     struct slice key, value;
     for (uint32_t k = 0; resp_arg_next(&it, &key); k++) {
@@ -245,14 +245,18 @@ static enum took split_request(const struct redis_request *q, struct upstream *u
     struct split sp = {0};
     if ((q->r->argc - 1) % step || keys == 0) { /* the server words the error */
         struct stream *s = u ? redis_stream(q, u, route->timeout_ms) : NULL;
-        if (!s) return redis_reply_text(q->down, "-ERR wrong number of arguments for '%.*s' command\r\n", (int)q->cmd->name.n, (const char *)q->cmd->name.p), TOOK;
+        if (!s)
+            return redis_reply_text(q->down, "-ERR wrong number of arguments for '%.*s' command\r\n",
+                                    (int)q->cmd->name.n, (const char *)q->cmd->name.p),
+                   TOOK;
         enum failure why = stream_dispatch(s, q->p, q->n);
         if (why != FAIL_NONE) stream_fail(s, why);
         return TOOK;
     }
     uint16_t *owner = malloc(keys * sizeof *owner);
     int r = owner ? assign(q, u, route, step, &sp, owner) : -1;
-    struct stream *parent = r == 0 ? redis_stream(q, u ? u : sp.parts[0].upstream, sp.count == 1 ? sp.parts[0].timeout_ms : 0) : NULL;
+    struct stream *parent =
+        r == 0 ? redis_stream(q, u ? u : sp.parts[0].upstream, sp.count == 1 ? sp.parts[0].timeout_ms : 0) : NULL;
     struct merge *m = NULL;
     if (parent && sp.count == 1) { /* all on one shard: as it came */
         parent->hash = sp.parts[0].hash, parent->replayable = true;
@@ -284,10 +288,10 @@ static void scan_reply(struct stream *s, const uint8_t *p, size_t n, bool end) {
     s->ops = NULL, s->data = NULL;
     if (s->down) {
         int version = redis_down(s->down)->resp;
-        if (whole && redis_scan_reply(slice_of(whole, size), (uint32_t)(packed & 0xffff), (uint32_t)(packed >> 16), version, &out) == 0)
+        if (whole && redis_scan_reply(slice_of(whole, size), (uint32_t)(packed & 0xffff), (uint32_t)(packed >> 16),
+                                      version, &out) == 0)
             stream_reply(s, out.p, out.n);
-        else
-            s->down->codec->reply_failure(s, FAIL_BAD_REPLY, (struct slice){NULL, 0});
+        else s->down->codec->reply_failure(s, FAIL_BAD_REPLY, (struct slice){NULL, 0});
     }
     resp_out_free(&out);
     queue_clear(&core->chunks, &held);
@@ -298,7 +302,8 @@ static enum took scan(const struct redis_request *q, struct upstream *u, uint32_
     uint32_t shard;
     uint64_t inner;
     if (q->r->argc < 2 || !redis_scan_decode(redis_arg(q, 1), u->endpoint_count, &shard, &inner)) {
-        redis_reply_text(q->down, q->r->argc < 2 ? "-ERR wrong number of arguments for 'scan' command\r\n" : "-ERR invalid cursor\r\n");
+        redis_reply_text(q->down, q->r->argc < 2 ? "-ERR wrong number of arguments for 'scan' command\r\n"
+                                                 : "-ERR invalid cursor\r\n");
         return TOOK;
     }
     struct resp_out out = {0};
@@ -313,7 +318,8 @@ static enum took scan(const struct redis_request *q, struct upstream *u, uint32_
 
 /* ---- which way ---- */
 
-static enum took one_shard(const struct redis_request *q, struct upstream *u, const struct route *route, uint64_t hash) {
+static enum took one_shard(const struct redis_request *q, struct upstream *u, const struct route *route,
+                           uint64_t hash) {
     struct stream *s = redis_stream(q, u, route->timeout_ms);
     if (!s) return CLOSE;
     s->replayable = true, s->hash = hash, s->route = route;

@@ -5,12 +5,16 @@
 
 /* ---- handshake: HELLO 3, AUTH, SELECT, one at a time, whatever of it the lane needs ---- */
 
-struct credentials { struct slice user, password; };
+struct credentials {
+    struct slice user, password;
+};
 
 static struct credentials credentials_of(struct conn *c) {
     const struct redis_upstream *opt = c->endpoint->upstream ? c->endpoint->upstream->options : NULL;
     const struct redis_identity *identity = redis_identity_find(c->core, (uint32_t)(c->lane->key >> 32));
-    if (c->lane->key >> 32) return identity ? (struct credentials){identity->user, identity->password} : (struct credentials){{NULL, 0}, {NULL, 0}};
+    if (c->lane->key >> 32)
+        return identity ? (struct credentials){identity->user, identity->password}
+                        : (struct credentials){{NULL, 0}, {NULL, 0}};
     return opt ? (struct credentials){opt->user, opt->password} : (struct credentials){{NULL, 0}, {NULL, 0}};
 }
 
@@ -23,7 +27,8 @@ static void send_words(struct conn *c, const struct slice *words, uint32_t n) {
 }
 
 static void send_hello(struct conn *c, struct credentials who) {
-    struct slice words[5] = {SLICE("HELLO"), SLICE("3"), SLICE("AUTH"), who.user.n ? who.user : SLICE("default"), who.password};
+    struct slice words[5] = {SLICE("HELLO"), SLICE("3"), SLICE("AUTH"), who.user.n ? who.user : SLICE("default"),
+                             who.password};
     send_words(c, words, who.password.n ? 5 : 2);
 }
 
@@ -77,7 +82,9 @@ static ssize_t refused(struct conn *c, const uint8_t *p, size_t n) {
     return (ssize_t)n;
 }
 
-static bool begins(const uint8_t *p, size_t n, const char *text) { return n >= strlen(text) && memcmp(p, text, strlen(text)) == 0; }
+static bool begins(const uint8_t *p, size_t n, const char *text) {
+    return n >= strlen(text) && memcmp(p, text, strlen(text)) == 0;
+}
 
 static ssize_t feed_handshake(struct conn *c, const uint8_t *p, size_t n) {
     struct redis_up *u = redis_up(c);
@@ -91,7 +98,8 @@ static ssize_t feed_handshake(struct conn *c, const uint8_t *p, size_t n) {
         int64_t id;
         if (scan.type == ':' && resp_int(slice_of(p + 1, (size_t)k - 3), &id) && id > 0) u->server_id = (uint64_t)id;
     } else if (scan.type == '-') {
-        bool old = u->step == STEP_HELLO && (begins(p, (size_t)k, "-NOPROTO") || begins(p, (size_t)k, "-ERR unknown command"));
+        bool old =
+            u->step == STEP_HELLO && (begins(p, (size_t)k, "-NOPROTO") || begins(p, (size_t)k, "-ERR unknown command"));
         if (!old) return refused(c, p, (size_t)k);
         u->resp2 = true; /* its replies will be translated */
     } else if (u->step == STEP_HELLO) {
@@ -119,9 +127,12 @@ static void shape_reply(struct stream *s, const uint8_t *p, size_t n, bool end) 
     const uint8_t *whole = queue_pullup(&s->core->chunks, &s->reply, size);
     struct redis_down *client = redis_down(d);
     bool exec = s->tag == TAG_EXEC;
-    uint32_t queued = exec && client->multi_shapes ? (uint32_t)min_size(client->multi_commands, client->multi_shape_room) : 0;
+    uint32_t queued =
+        exec && client->multi_shapes ? (uint32_t)min_size(client->multi_commands, client->multi_shape_room) : 0;
     if (exec) client->multi_commands = 0;
-    int r = !whole ? -1 : exec ? redis_shape_up_each(client->multi_shapes, queued, slice_of(whole, size), &out) : redis_shape_up((uint16_t)s->part, slice_of(whole, size), &out);
+    int r = !whole ? -1
+            : exec ? redis_shape_up_each(client->multi_shapes, queued, slice_of(whole, size), &out)
+                   : redis_shape_up((uint16_t)s->part, slice_of(whole, size), &out);
     if (r == 0) {
         queue_clear(&s->core->chunks, &s->reply);
         s->ops = NULL;
@@ -138,7 +149,8 @@ const struct stream_ops redis_shape_ops = {.reply = shape_reply};
 
 static enum stream_status status_of(const uint8_t *p, size_t n) {
     if (likely(*p != '-' && *p != '!')) return STATUS_OK;
-    static const char *const server[] = {"-LOADING", "-MASTERDOWN", "-CLUSTERDOWN", "-BUSY", "-OOM", "-MISCONF", "-READONLY", "-TRYAGAIN", "-NOREPLICAS"};
+    static const char *const server[] = {"-LOADING", "-MASTERDOWN", "-CLUSTERDOWN", "-BUSY",      "-OOM",
+                                         "-MISCONF", "-READONLY",   "-TRYAGAIN",    "-NOREPLICAS"};
     for (size_t i = 0; i < countof(server); i++)
         if (begins(p, n, server[i])) return STATUS_SERVER_ERROR;
     return STATUS_CLIENT_ERROR;
@@ -148,12 +160,11 @@ static void reply_bytes(struct conn *up, struct stream *s, const uint8_t *p, siz
     struct redis_up *u = redis_up(up);
     if (first) {
         s->status = (uint8_t)status_of(p, n);
-        if (unlikely(u->resp2) && !s->ops && s->down && !(done && redis_shape_up_passes((uint16_t)s->part, p, n))) s->ops = &redis_shape_ops;
+        if (unlikely(u->resp2) && !s->ops && s->down && !(done && redis_shape_up_passes((uint16_t)s->part, p, n)))
+            s->ops = &redis_shape_ops;
     }
-    if (unlikely(s->ops != NULL && s->ops->reply))
-        s->ops->reply(s, p, n, done);
-    else
-        stream_reply(s, p, n);
+    if (unlikely(s->ops != NULL && s->ops->reply)) s->ops->reply(s, p, n, done);
+    else stream_reply(s, p, n);
 }
 
 /* Bytes of a reply on a borrowed connection. What it means for the connection's state is in its first bytes. */
@@ -174,7 +185,9 @@ static bool maybe_push(const struct redis_up *u, uint8_t first_byte) {
     return first_byte == '*' && (u->channels || u->patterns || u->shard_channels || u->pending_confirmations);
 }
 
-static bool expects_confirmation(const struct conn *up) { return up->head && up->head->tag >= TAG_SUBSCRIBE && up->head->tag <= TAG_SUNSUBSCRIBE; }
+static bool expects_confirmation(const struct conn *up) {
+    return up->head && up->head->tag >= TAG_SUBSCRIBE && up->head->tag <= TAG_SUNSUBSCRIBE;
+}
 
 ssize_t redis_up_feed(struct conn *c, const uint8_t *p, size_t n) {
     struct redis_up *u = redis_up(c);
@@ -187,7 +200,8 @@ ssize_t redis_up_feed(struct conn *c, const uint8_t *p, size_t n) {
     while (taken < n) {
         const uint8_t *q = p + taken;
         bool first = !u->scan.open;
-        if (unlikely(first && (*q == '>' || (c->exclusive && (maybe_push(u, *q) || expects_confirmation(c))))) ) u->collecting = true;
+        if (unlikely(first && (*q == '>' || (c->exclusive && (maybe_push(u, *q) || expects_confirmation(c))))))
+            u->collecting = true;
         ptrdiff_t k = resp_scan(&u->scan, q, n - taken, &resp_limits_default);
         if (unlikely(k < 0)) return FEED_CLOSE;
         if (unlikely(k == 0)) break;

@@ -22,7 +22,9 @@ static void tcp_connect(struct conn *down, const struct endpoint *skip) {
     struct upstream *u = route ? route_upstream(route, &msg) : NULL;
     enum failure why = FAIL_NO_ROUTE;
     if (u && !session->attempts) route_stat(down, route)[ROUTE_requests_total]++;
-    uint64_t hash = u && u->hash_attr != ATTR_NONE && attr_get(&msg, u->hash_attr, 0, &v) && v.type == ATTR_STR ? hash_bytes(v.s.p, v.s.n) : down->id;
+    uint64_t hash = u && u->hash_attr != ATTR_NONE && attr_get(&msg, u->hash_attr, 0, &v) && v.type == ATTR_STR
+                        ? hash_bytes(v.s.p, v.s.n)
+                        : down->id;
     while (u && session->attempts++ < u->attempts) {
         struct endpoint *ep = upstream_pick(u, hash, skip);
         why = skip ? FAIL_CONNECT : FAIL_NO_ENDPOINT;
@@ -73,10 +75,8 @@ static void tcp_drained(struct conn *c) {
 }
 
 static void tcp_eof(struct conn *c) {
-    if (c->peer)
-        conn_shutdown(c->peer);
-    else
-        conn_doom(c, FAIL_CLIENT_GONE);
+    if (c->peer) conn_shutdown(c->peer);
+    else conn_doom(c, FAIL_CLIENT_GONE);
     if (c->shut) conn_mark_dirty(c);
 }
 
@@ -87,10 +87,8 @@ static void tcp_close(struct conn *c) {
     peer->peer = NULL;
     if (peer->side == UP) {
         peer->owner = NULL;
-        if (peer->state < CONN_OPEN)
-            conn_doom(peer, FAIL_CLIENT_GONE);
-        else
-            conn_finish(peer);
+        if (peer->state < CONN_OPEN) conn_doom(peer, FAIL_CLIENT_GONE);
+        else conn_finish(peer);
     }
 }
 
@@ -99,10 +97,8 @@ static void tcp_pin_lost(struct conn *down, struct conn *up) {
     down->peer = up->peer = NULL;
     if (up->close_reason == FAIL_CONNECT && (down->paused & PAUSE_PEER) && up->out.base == 0)
         tcp_connect(down, up->endpoint);
-    else if (up->close_reason != FAIL_NONE && !up->eof)
-        conn_doom(down, (enum failure)up->close_reason);
-    else
-        conn_finish(down);
+    else if (up->close_reason != FAIL_NONE && !up->eof) conn_doom(down, (enum failure)up->close_reason);
+    else conn_finish(down);
 }
 
 static void *tcp_options(struct mpack options, struct plan *plan, char *err, size_t err_size) {

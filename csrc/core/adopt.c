@@ -6,16 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RETRY_BASE_MS 25u   /* first pause between connection attempts to one endpoint */
-#define RETRY_MAX_MS 5000u  /* and the longest, when it is not ejected anyway */
+#define RETRY_BASE_MS 25u  /* first pause between connection attempts to one endpoint */
+#define RETRY_MAX_MS 5000u /* and the longest, when it is not ejected anyway */
 
 /* ---- endpoints ---- */
 
 /* Identity over reloads: the upstream's name and the address. */
 static struct endpoint *find_or_make(struct core *core, struct upstream *u, struct endpoint_spec *spec) {
     char key[512];
-    int n = snprintf(key, sizeof key, "%.*s %s %.*s %u", (int)min_size(u->name.n, 200), u->name.p, u->codec->name, (int)min_size(spec->name.n, 200),
-                     spec->name.p, (unsigned)hash_bytes(&spec->addr, sizeof spec->addr));
+    int n =
+        snprintf(key, sizeof key, "%.*s %s %.*s %u", (int)min_size(u->name.n, 200), u->name.p, u->codec->name,
+                 (int)min_size(spec->name.n, 200), spec->name.p, (unsigned)hash_bytes(&spec->addr, sizeof spec->addr));
     for (struct endpoint *ep = core->endpoints; ep; ep = ep->next)
         if (strcmp(ep->key, key) == 0) return ep;
     struct endpoint *ep = calloc(1, sizeof *ep);
@@ -39,7 +40,8 @@ static void adopt_upstream(struct core *core, struct upstream *u, bool first) {
         ep->upstream = u, ep->lb = &u->lb_endpoints[i], ep->health_slot = spec->health_slot;
         ep->stat = plan_stat(u->plan, spec->stat_base, ENDPOINT_SLOTS);
         ep->lb->inflight = ep->inflight;
-        if (first) ep->stat[ENDPOINT_requests_active] = ep->stat[ENDPOINT_connections_active] = ep->stat[ENDPOINT_ejected] = 0;
+        if (first)
+            ep->stat[ENDPOINT_requests_active] = ep->stat[ENDPOINT_connections_active] = ep->stat[ENDPOINT_ejected] = 0;
     }
 }
 
@@ -95,7 +97,8 @@ struct endpoint *upstream_pick(struct upstream *u, uint64_t hash, const struct e
         struct endpoint *only = u->endpoints[0].runtime;
         if (likely(u->lb_endpoints[0].usable)) return only;
     }
-    if (skip && skip->lb >= u->lb_endpoints && skip->lb < u->lb_endpoints + u->endpoint_count) avoid = (int)(skip->lb - u->lb_endpoints);
+    if (skip && skip->lb >= u->lb_endpoints && skip->lb < u->lb_endpoints + u->endpoint_count)
+        avoid = (int)(skip->lb - u->lb_endpoints);
     int i = lb_pick(u->lb, hash, avoid);
     return i < 0 ? NULL : u->endpoints[i].runtime;
 }

@@ -45,7 +45,8 @@ uint16_t attr_find(const struct codec *codec, struct slice name, enum attr_type 
         if (named(common[i].name, "", name)) return *type = common[i].type, i;
     bool dotted = memchr(name.p, '.', name.n) != NULL;
     for (uint16_t i = 0; i < codec->attribute_count; i++)
-        if (named(codec->attributes[i].name, dotted ? "" : codec->name, name)) return *type = codec->attributes[i].type, (uint16_t)(ATTR_CODEC + i);
+        if (named(codec->attributes[i].name, dotted ? "" : codec->name, name))
+            return *type = codec->attributes[i].type, (uint16_t)(ATTR_CODEC + i);
     return ATTR_NONE;
 }
 

@@ -26,14 +26,14 @@ struct attr_value {
 };
 
 /* name, type, doc */
-#define COMMON_ATTRIBUTES(X)                                                                     \
-    X(protocol, ATTR_STR, "name of the codec")                                                   \
-    X(operation, ATTR_STR, "what is asked: GET, Produce, find, POST, sayHello")                  \
-    X(resource, ATTR_STR, "what it is asked of: key, topic, db.collection, path, interface")     \
-    X(access, ATTR_STR, "read, write, admin or session")                                         \
-    X(idempotent, ATTR_BOOL, "asking twice equals asking once")                                  \
-    X(request_size, ATTR_INT, "bytes of the request")                                            \
-    X(client_ip, ATTR_STR, "address of the client (from the PROXY protocol where enabled)")      \
+#define COMMON_ATTRIBUTES(X)                                                                       \
+    X(protocol, ATTR_STR, "name of the codec")                                                     \
+    X(operation, ATTR_STR, "what is asked: GET, Produce, find, POST, sayHello")                    \
+    X(resource, ATTR_STR, "what it is asked of: key, topic, db.collection, path, interface")       \
+    X(access, ATTR_STR, "read, write, admin or session")                                           \
+    X(idempotent, ATTR_BOOL, "asking twice equals asking once")                                    \
+    X(request_size, ATTR_INT, "bytes of the request")                                              \
+    X(client_ip, ATTR_STR, "address of the client (from the PROXY protocol where enabled)")        \
     X(client_id, ATTR_STR, "authenticated name of the client: TLS SAN, SASL or ACL user, API key") \
     X(listener, ATTR_STR, "name of the listener")
 enum attr_common {

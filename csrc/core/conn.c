@@ -11,16 +11,18 @@
 #include "proxy_protocol.h"
 #include "stream.h"
 
-#define READ_ROUNDS 4     /* reads of one connection before others get their turn */
-#define STASH_MIN 4096u   /* first size of the buffer for an unfinished frame */
-#define FLUSH_IOV 64      /* pieces per sendmsg */
-#define LINGER_READS 16   /* scratches of unread input thrown away before a close, so that no RST overtakes our last words */
+#define READ_ROUNDS 4   /* reads of one connection before others get their turn */
+#define STASH_MIN 4096u /* first size of the buffer for an unfinished frame */
+#define FLUSH_IOV 64    /* pieces per sendmsg */
+#define LINGER_READS \
+    16 /* scratches of unread input thrown away before a close, so that no RST overtakes our last words */
 
 static void conn_timer(struct timer *t, void *arg);
 
 /* ---- birth ---- */
 
-struct conn *conn_new(struct core *core, const struct codec *codec, enum conn_side side, int fd, enum conn_state state) {
+struct conn *conn_new(struct core *core, const struct codec *codec, enum conn_side side, int fd,
+                      enum conn_state state) {
     uint32_t session = side == DOWN ? codec->down_session : codec->up_session;
     struct conn *c = slab_new(&core->conn_slabs[codec_index(codec) * 2 + side]);
     if (!c) {
@@ -59,10 +61,8 @@ static void close_up(struct conn *c, enum failure why) {
     enum conn_state was = c->state;
     bool peers_fault = why == FAIL_CONNECT || why == FAIL_TIMEOUT || why == FAIL_UPSTREAM_RESET;
     pool_forget(c);
-    if (was < CONN_OPEN && peers_fault)
-        endpoint_failed(c->endpoint);
-    else if (c->streams)
-        c->endpoint->stat[ENDPOINT_resets]++;
+    if (was < CONN_OPEN && peers_fault) endpoint_failed(c->endpoint);
+    else if (c->streams) c->endpoint->stat[ENDPOINT_resets]++;
     c->state = CONN_DEAD; /* before its streams look for another connection */
     stream_up_lost(c, was < CONN_OPEN && peers_fault ? FAIL_CONNECT : why);
     struct conn *owner = c->owner;
@@ -76,10 +76,8 @@ void conn_close(struct conn *c, enum failure why) {
     struct core *core = c->core;
     c->close_reason = (uint8_t)why;
     timer_cancel(&core->wheel, &c->timer);
-    if (c->side == UP)
-        close_up(c, why);
-    else
-        close_down(c);
+    if (c->side == UP) close_up(c, why);
+    else close_down(c);
     c->state = CONN_DEAD;
     if (c->codec->close) c->codec->close(c);
     queue_clear(&core->chunks, &c->out);
@@ -122,10 +120,8 @@ static void linger_close(struct conn *c) {
 static void count_sent(struct conn *c, size_t n) {
     c->core->stat[WORKER_send_calls]++;
     c->active_ms = c->core->now_ms;
-    if (c->side == DOWN)
-        c->listener->stat[LISTENER_bytes_sent] += n;
-    else if (c->endpoint->upstream)
-        c->endpoint->upstream->stat[UPSTREAM_bytes_sent] += n;
+    if (c->side == DOWN) c->listener->stat[LISTENER_bytes_sent] += n;
+    else if (c->endpoint->upstream) c->endpoint->upstream->stat[UPSTREAM_bytes_sent] += n;
 }
 
 /* What a socket takes now of a piece nobody has queued. Errors doom the connection and take everything. */
@@ -176,7 +172,8 @@ void conn_send_queue(struct conn *c, struct queue *q) {
  * for, when the time to drain runs out: it can't have sent more yet, unless its bytes are there to be seen. */
 static bool may_leave(struct conn *c) {
     uint8_t byte;
-    if (c->side != DOWN || c->state != CONN_OPEN || c->streams || c->out.bytes || c->in_end != c->in_start || c->paused) return false;
+    if (c->side != DOWN || c->state != CONN_OPEN || c->streams || c->out.bytes || c->in_end != c->in_start || c->paused)
+        return false;
     if (c->codec->mode == POOL_PINNED || (c->codec->busy && c->codec->busy(c))) return false;
     return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
@@ -215,7 +212,8 @@ void conn_flush(struct conn *c) {
         size_t total = 0;
         for (int i = 0; i < pieces; i++) total += iov[i].iov_len;
         struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)pieces};
-        ssize_t r = pieces == 1 ? send(c->fd, iov[0].iov_base, total, MSG_NOSIGNAL | MSG_DONTWAIT) : sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t r = pieces == 1 ? send(c->fd, iov[0].iov_base, total, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                : sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (r < 0) {
             if (errno == EINTR) continue;
             if (errno != EAGAIN) {
@@ -291,10 +289,8 @@ static bool conn_feed(struct conn *c, const uint8_t *p, size_t n, bool stashed) 
     if (unlikely(c->state == CONN_DEAD)) return false;
     if (unlikely(k < 0)) {
         if (c->side == DOWN) c->listener->stat[LISTENER_protocol_errors]++;
-        if (k == FEED_FINISH)
-            conn_finish(c);
-        else
-            conn_close(c, c->side == DOWN ? FAIL_BAD_REQUEST : FAIL_BAD_REPLY);
+        if (k == FEED_FINISH) conn_finish(c);
+        else conn_close(c, c->side == DOWN ? FAIL_BAD_REQUEST : FAIL_BAD_REPLY);
         return false;
     }
     if (k > 0) c->active_ms = c->core->now_ms;
@@ -323,12 +319,9 @@ static bool feed_stash(struct conn *c) {
 static void conn_at_eof(struct conn *c) {
     if (c->eof) return;
     c->eof = true, c->readable = false;
-    if (c->codec->eof)
-        c->codec->eof(c);
-    else if (c->side == UP)
-        conn_close(c, FAIL_UPSTREAM_RESET);
-    else
-        conn_finish(c);
+    if (c->codec->eof) c->codec->eof(c);
+    else if (c->side == UP) conn_close(c, FAIL_UPSTREAM_RESET);
+    else conn_finish(c);
 }
 
 static void conn_broken(struct conn *c) {
@@ -338,10 +331,8 @@ static void conn_broken(struct conn *c) {
 
 static void count_received(struct conn *c, size_t n) {
     c->core->stat[WORKER_recv_calls]++;
-    if (c->side == DOWN)
-        c->listener->stat[LISTENER_bytes_received] += n;
-    else if (c->endpoint->upstream)
-        c->endpoint->upstream->stat[UPSTREAM_bytes_received] += n;
+    if (c->side == DOWN) c->listener->stat[LISTENER_bytes_received] += n;
+    else if (c->endpoint->upstream) c->endpoint->upstream->stat[UPSTREAM_bytes_received] += n;
 }
 
 /* One recv and its feed. True when more may be there. */
@@ -356,12 +347,9 @@ static bool read_once(struct conn *c) {
     size_t room = stashed ? c->in_cap - c->in_end : core->scratch_size;
     ssize_t n = recv(c->fd, to, room, MSG_DONTWAIT);
     if (n <= 0) {
-        if (n == 0)
-            conn_at_eof(c);
-        else if (errno == EAGAIN)
-            c->readable = false;
-        else if (errno != EINTR)
-            conn_broken(c);
+        if (n == 0) conn_at_eof(c);
+        else if (errno == EAGAIN) c->readable = false;
+        else if (errno != EINTR) conn_broken(c);
         return false;
     }
     count_received(c, (size_t)n);
@@ -397,13 +385,12 @@ static void connect_done(struct conn *c) {
         return;
     }
     c->state = CONN_HANDSHAKE, c->writable = true;
-    if (c->endpoint->upstream && c->endpoint->upstream->proxy_protocol) proxy_protocol_write(c, c->endpoint->upstream->proxy_protocol);
+    if (c->endpoint->upstream && c->endpoint->upstream->proxy_protocol)
+        proxy_protocol_write(c, c->endpoint->upstream->proxy_protocol);
     int ready = c->codec->open ? c->codec->open(c) : 1;
     if (c->state == CONN_DEAD) return;
-    if (ready < 0)
-        conn_close(c, FAIL_CONNECT);
-    else if (ready)
-        conn_ready(c);
+    if (ready < 0) conn_close(c, FAIL_CONNECT);
+    else if (ready) conn_ready(c);
 }
 
 void conn_ready(struct conn *c) {
@@ -464,10 +451,8 @@ void conn_arm_timer(struct conn *c) {
     } else {
         when = c->min_deadline_ms;
     }
-    if (when == UINT64_MAX)
-        timer_cancel(&c->core->wheel, &c->timer);
-    else if (!timer_armed(&c->timer) || when < c->timer.when_ms)
-        timer_set(&c->core->wheel, &c->timer, when);
+    if (when == UINT64_MAX) timer_cancel(&c->core->wheel, &c->timer);
+    else if (!timer_armed(&c->timer) || when < c->timer.when_ms) timer_set(&c->core->wheel, &c->timer, when);
 }
 
 static void down_timer(struct conn *c) {
@@ -479,7 +464,8 @@ static void down_timer(struct conn *c) {
     }
     if (idle && now >= c->active_ms + idle) {
         /* Waiting for an upstream, or listening for what others publish, is not idleness; not reading its replies is. */
-        bool excused = c->out.bytes == 0 && (c->streams || (c->paused & PAUSE_WAIT) || (c->codec->busy && c->codec->busy(c)));
+        bool excused =
+            c->out.bytes == 0 && (c->streams || (c->paused & PAUSE_WAIT) || (c->codec->busy && c->codec->busy(c)));
         if (!excused) {
             c->listener->stat[LISTENER_idle_timeouts]++;
             conn_close(c, c->out.bytes ? FAIL_SLOW_CLIENT : FAIL_TIMEOUT);
@@ -506,10 +492,8 @@ static void up_timer(struct conn *c) {
 static void conn_timer(struct timer *t, void *arg) {
     (void)t;
     struct conn *c = arg;
-    if (c->side == DOWN)
-        down_timer(c);
-    else
-        up_timer(c);
+    if (c->side == DOWN) down_timer(c);
+    else up_timer(c);
 }
 
 const char *conn_address(struct conn *c) {

@@ -13,8 +13,9 @@
 
 #define OUT_HIGH (1024u * 1024) /* with more waiting to be written, a client's further requests are not read */
 #define OUT_LOW (256u * 1024)   /* and read again below this */
-#define OUT_SLOW (4u * 1024 * 1024) /* with more, the client is slow: it must not share an upstream connection any longer */
-#define DIRECT_SEND 16384u      /* pieces at least this long are sent from where they lie when nothing is queued */
+#define OUT_SLOW \
+    (4u * 1024 * 1024)     /* with more, the client is slow: it must not share an upstream connection any longer */
+#define DIRECT_SEND 16384u /* pieces at least this long are sent from where they lie when nothing is queued */
 
 enum conn_side { DOWN, UP };
 enum conn_state {
@@ -35,21 +36,21 @@ struct conn {
     uint32_t gen; /* grows with every reuse of this memory: a stored (pointer, gen) pair tells a stale pointer */
     uint8_t side, state, paused;
     bool readable, writable, hangup /* FIN or RST announced */, eof /* FIN read */;
-    bool dirty, listed;    /* on core->dirty, core->ready */
-    bool shut;             /* our side is half-closed, or will be when `out` is written */
-    bool full;             /* out passed OUT_HIGH and has not fallen below OUT_LOW since */
-    bool wait_expired;     /* down: the time to wait (conn_wait_until) is over */
-    bool exclusive;        /* up: borrowed by `owner`, or idle in the lane */
-    bool retired;          /* up: takes no new streams, closes when the open ones have ended */
-    bool expect_proxy;     /* down: the PROXY protocol header has not come yet */
-    uint8_t doom;          /* enum failure: to be closed for this reason at the next safe point; 0 = no */
-    uint8_t close_reason;  /* enum failure */
+    bool dirty, listed;   /* on core->dirty, core->ready */
+    bool shut;            /* our side is half-closed, or will be when `out` is written */
+    bool full;            /* out passed OUT_HIGH and has not fallen below OUT_LOW since */
+    bool wait_expired;    /* down: the time to wait (conn_wait_until) is over */
+    bool exclusive;       /* up: borrowed by `owner`, or idle in the lane */
+    bool retired;         /* up: takes no new streams, closes when the open ones have ended */
+    bool expect_proxy;    /* down: the PROXY protocol header has not come yet */
+    uint8_t doom;         /* enum failure: to be closed for this reason at the next safe point; 0 = no */
+    uint8_t close_reason; /* enum failure */
     struct core *core;
     const struct codec *codec;
     struct queue out;
     uint8_t *in; /* an unfinished frame, or what came before a pause; NULL when nothing is kept */
     uint32_t in_start, in_end, in_cap;
-    uint32_t need; /* set by feed(): fewer bytes than this make calling again pointless */
+    uint32_t need;              /* set by feed(): fewer bytes than this make calling again pointless */
     struct stream *head, *tail; /* down: in the order of the requests; up: in the order they were sent */
     uint32_t streams;
     struct timer timer;
@@ -60,23 +61,23 @@ struct conn {
 
     /* down */
     struct listener *listener;
-    struct conn *wait_next;         /* in endpoint->waiters */
-    struct endpoint *waiting_for;   /* whose waiters list this is on */
-    uint64_t wait_until_ms;         /* 0: no limit */
-    uint32_t wait_below;            /* WAIT ends when fewer streams than this are open; 0: not waiting for that */
-    size_t held;                    /* bytes of replies that wait for an earlier one */
-    struct conn *blocked;           /* up: paused by us because we are slow */
+    struct conn *wait_next;       /* in endpoint->waiters */
+    struct endpoint *waiting_for; /* whose waiters list this is on */
+    uint64_t wait_until_ms;       /* 0: no limit */
+    uint32_t wait_below;          /* WAIT ends when fewer streams than this are open; 0: not waiting for that */
+    size_t held;                  /* bytes of replies that wait for an earlier one */
+    struct conn *blocked;         /* up: paused by us because we are slow */
     uint32_t blocked_gen;
     uint64_t id;
     union address addr;   /* of the peer; PROXY protocol may replace it */
     union address *local; /* the address it called, as the PROXY protocol told; owned, NULL: the socket's own */
-    char addr_text[64]; /* "ip:port", made on demand; "" = not yet */
+    char addr_text[64];   /* "ip:port", made on demand; "" = not yet */
 
     /* up */
     struct endpoint *endpoint;
     struct lane *lane;
-    struct conn *owner; /* exclusive: the client that borrowed it; NULL: idle */
-    uint32_t lane_slot; /* index among the lane's shared connections */
+    struct conn *owner;       /* exclusive: the client that borrowed it; NULL: idle */
+    uint32_t lane_slot;       /* index among the lane's shared connections */
     uint64_t min_deadline_ms; /* not later than the earliest deadline of its streams; UINT64_MAX: none */
     uint64_t opened_ms;
 
@@ -101,10 +102,10 @@ static inline void conn_mark_dirty(struct conn *c) {
     if (!c->dirty) c->dirty = true, c->dirty_next = c->core->dirty, c->core->dirty = c;
 }
 static inline void conn_send(struct conn *c, const void *p, size_t n) {
-    if (likely(n < DIRECT_SEND && c->state != CONN_DEAD && c->out.bytes < OUT_HIGH && queue_append(&c->core->chunks, &c->out, p, n) == 0))
+    if (likely(n < DIRECT_SEND && c->state != CONN_DEAD && c->out.bytes < OUT_HIGH &&
+               queue_append(&c->core->chunks, &c->out, p, n) == 0))
         conn_mark_dirty(c);
-    else
-        conn_send_slow(c, p, n);
+    else conn_send_slow(c, p, n);
 }
 /* Moves a queue's bytes to c's out queue. */
 void conn_send_queue(struct conn *c, struct queue *q);

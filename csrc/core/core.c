@@ -94,7 +94,8 @@ static void publish_gauges(struct core *core) {
         ep->stat[ENDPOINT_ejected] = ep->ejected_until_ms > core->now_ms;
     }
     if (!core->plan) return;
-    for (uint32_t i = 0; i < core->plan->listener_count; i++) core->plan->listeners[i].stat[LISTENER_requests_active] = 0;
+    for (uint32_t i = 0; i < core->plan->listener_count; i++)
+        core->plan->listeners[i].stat[LISTENER_requests_active] = 0;
     for (struct conn *c = core->conns[DOWN]; c; c = c->next) c->listener->stat[LISTENER_requests_active] += c->streams;
 }
 
@@ -103,9 +104,9 @@ static void check_drained(struct core *core) {
     bool late = core->now_ms >= core->drain_deadline_ms;
     for (struct conn *c = core->conns[DOWN], *next; c; c = next) {
         next = c->next;
-        if (late)
-            conn_close(c, FAIL_DRAINING);
-        else if (c->streams == 0 && c->in_end == c->in_start && !c->paused && core->now_ms >= c->active_ms + DRAIN_IDLE_MS && (!c->codec->busy || !c->codec->busy(c)))
+        if (late) conn_close(c, FAIL_DRAINING);
+        else if (c->streams == 0 && c->in_end == c->in_start && !c->paused &&
+                 core->now_ms >= c->active_ms + DRAIN_IDLE_MS && (!c->codec->busy || !c->codec->busy(c)))
             conn_finish(c);
     }
     if (core->conn_count[DOWN] == 0) core->drained = true, core_emit(core, EVENT_DRAINED, 0);
@@ -156,8 +157,8 @@ struct core *core_new(struct stats stats, const volatile uint8_t *health, uint32
     core->wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     core->eventsfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     core->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (!core->conn_slabs || !core->scratch || core->epfd < 0 || core->eventsfd < 0 || watch(core, core->wakefd, &core->wakefd) ||
-        watch(core, core->timerfd, &core->timerfd)) {
+    if (!core->conn_slabs || !core->scratch || core->epfd < 0 || core->eventsfd < 0 ||
+        watch(core, core->wakefd, &core->wakefd) || watch(core, core->timerfd, &core->timerfd)) {
         core_free(core);
         return NULL;
     }
@@ -203,7 +204,8 @@ uint64_t core_free(struct core *core) {
     if (core->tick.pprev) timer_cancel(&core->wheel, &core->tick);
     for (struct core_event *e = core->events, *next; e; e = next) next = e->next, free(e);
     uint64_t leaked = core->streams.live + core->chunks.live + core->wheel.armed + (core->endpoints != NULL);
-    for (uint32_t i = 0; core->conn_slabs && i < codec_count() * 2; i++) leaked += core->conn_slabs[i].live, slab_free(&core->conn_slabs[i]);
+    for (uint32_t i = 0; core->conn_slabs && i < codec_count() * 2; i++)
+        leaked += core->conn_slabs[i].live, slab_free(&core->conn_slabs[i]);
     for (uint32_t i = 0; codecs[i]; i++)
         if (core->codec_state[i]) codecs[i]->core_close(core->codec_state[i]);
     slab_free(&core->streams);
@@ -314,10 +316,8 @@ static void run_ready(struct core *core) {
         for (struct conn *c = list, *next; c; c = next) {
             next = c->ready_next, c->ready_next = NULL, c->listed = false;
             if (c->state == CONN_DEAD) continue;
-            if (c->doom)
-                conn_close(c, c->doom);
-            else
-                conn_read(c);
+            if (c->doom) conn_close(c, c->doom);
+            else conn_read(c);
         }
     }
 }

@@ -17,7 +17,7 @@
 #define SCRATCH_MIN (256u * 1024)
 #define SCRATCH_MAX (1024u * 1024)
 #define DRAIN_IDLE_MS 100 /* while draining, a client that was silent for so long is closed */
-#define TICK_MS 100 /* health, gauges, idle pools */
+#define TICK_MS 100       /* health, gauges, idle pools */
 
 struct conn;
 struct stream;
@@ -55,7 +55,10 @@ struct mail { /* to the data thread */
     struct mail *next;
     enum { MAIL_PLAN, MAIL_DRAIN, MAIL_STOP } kind;
     struct plan *plan;
-    struct { uint32_t id; int fd; } *listeners;
+    struct {
+        uint32_t id;
+        int fd;
+    } * listeners;
     uint32_t listener_count;
     uint32_t timeout_ms;
 };
@@ -83,13 +86,15 @@ struct core {
     const volatile uint8_t *health;
     uint32_t health_slots;
     uint64_t rng;
-    uint64_t next_id; /* of clients */
+    uint64_t next_id;      /* of clients */
     uint32_t client_limit; /* descriptors in use from which on no client is accepted */
     bool draining, drained, stopping;
-    uint64_t drain_deadline_ms, drain_farewell_ms; /* from the latter on, clients that never pause are sent away between two requests */
-    bool inline_host; /* epoll fd is watched by another loop: keep the timerfd armed */
+    uint64_t drain_deadline_ms,
+        drain_farewell_ms; /* from the latter on, clients that never pause are sent away between two requests */
+    bool inline_host;      /* epoll fd is watched by another loop: keep the timerfd armed */
     uint64_t timerfd_ms;
-    void *codec_state[8]; /* one pointer per codec (index in codecs[]) for what all its connections of this core share */
+    void
+        *codec_state[8]; /* one pointer per codec (index in codecs[]) for what all its connections of this core share */
     pthread_mutex_t mail_lock;
     struct mail *mail, **mail_tail;
     struct core_event *events, **events_tail;

@@ -13,7 +13,8 @@ static struct mail *new_mail(int kind) {
     return m;
 }
 
-int host_post_plan(struct core *core, const uint8_t *doc, size_t n, const uint32_t *ids, const int *fds, uint32_t count, char *err, size_t err_size) {
+int host_post_plan(struct core *core, const uint8_t *doc, size_t n, const uint32_t *ids, const int *fds, uint32_t count,
+                   char *err, size_t err_size) {
     struct mail *m = new_mail(MAIL_PLAN);
     struct plan *plan = plan_new(doc, n, core->stats, err, err_size);
     if (m && plan) m->listeners = calloc(count + 1u, sizeof *m->listeners);
@@ -61,22 +62,30 @@ void host_set_first_id(struct core *core, uint64_t base) { core->next_id = base;
 void host_set_inline(struct core *core, bool on) { core->inline_host = on; }
 
 void host_counts(const struct core *core, struct host_counts *out) {
-    *out = (struct host_counts){core->conn_count[0], core->conn_count[1], core->streams.live, core->chunks.live, core->wheel.armed, 0};
+    *out = (struct host_counts){core->conn_count[0], core->conn_count[1], core->streams.live,
+                                core->chunks.live,   core->wheel.armed,   0};
     for (const struct endpoint *ep = core->endpoints; ep; ep = ep->next) out->endpoints++;
 }
 
 /* ---- names ---- */
 
-struct stat_row { const char *name, *kind, *help; };
+struct stat_row {
+    const char *name, *kind, *help;
+};
 #define X(name, kind, help) {#name, #kind, help},
-static const struct stat_row worker_rows[] = {WORKER_STATS(X)}, listener_rows[] = {LISTENER_STATS(X)}, upstream_rows[] = {UPSTREAM_STATS(X)},
-                             endpoint_rows[] = {ENDPOINT_STATS(X)}, route_rows[] = {ROUTE_STATS(X)}, operation_rows[] = {OPERATION_STATS(X)};
+static const struct stat_row worker_rows[] = {WORKER_STATS(X)}, listener_rows[] = {LISTENER_STATS(X)},
+                             upstream_rows[] = {UPSTREAM_STATS(X)}, endpoint_rows[] = {ENDPOINT_STATS(X)},
+                             route_rows[] = {ROUTE_STATS(X)}, operation_rows[] = {OPERATION_STATS(X)};
 #undef X
 #define X(name, flag, text) {#name, flag, text},
 static const struct stat_row failure_rows[] = {FAILURES(X)};
 #undef X
 
-static const struct { const char *list; const struct stat_row *rows; uint32_t count, block; } lists[] = {
+static const struct {
+    const char *list;
+    const struct stat_row *rows;
+    uint32_t count, block;
+} lists[] = {
     {"worker", worker_rows, countof(worker_rows), WORKER_STAT_COUNT},
     {"listener", listener_rows, countof(listener_rows), LISTENER_SLOTS},
     {"upstream", upstream_rows, countof(upstream_rows), UPSTREAM_SLOTS},

@@ -6,7 +6,8 @@
 #include "core.h"
 
 /* Any thread. Builds the plan here and posts it with the listening sockets (ids[i] accepts on fds[i]). 0, or -1 and err. */
-int host_post_plan(struct core *core, const uint8_t *doc, size_t n, const uint32_t *ids, const int *fds, uint32_t count, char *err, size_t err_size);
+int host_post_plan(struct core *core, const uint8_t *doc, size_t n, const uint32_t *ids, const int *fds, uint32_t count,
+                   char *err, size_t err_size);
 int host_check_plan(const uint8_t *doc, size_t n, char *err, size_t err_size);
 int host_post_drain(struct core *core, uint32_t timeout_ms);
 int host_post_stop(struct core *core);
@@ -16,7 +17,9 @@ int host_take_event(struct core *core, int *kind, uint64_t *value);
 void host_set_first_id(struct core *core, uint64_t base);
 void host_set_inline(struct core *core, bool on);
 
-struct host_counts { uint64_t clients, servers, streams, chunks, timers, endpoints; };
+struct host_counts {
+    uint64_t clients, servers, streams, chunks, timers, endpoints;
+};
 void host_counts(const struct core *core, struct host_counts *out);
 
 /* Row i of a statistics list ("worker", "listener", "upstream", "endpoint", "route", "operation", "failure"); false behind the last. */

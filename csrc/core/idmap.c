@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 
-static uint32_t home(const struct idmap *m, uint64_t id) { return (uint32_t)hash_mix(id + 0x9e3779b97f4a7c15ULL) & (m->capacity - 1); }
+static uint32_t home(const struct idmap *m, uint64_t id) {
+    return (uint32_t)hash_mix(id + 0x9e3779b97f4a7c15ULL) & (m->capacity - 1);
+}
 static uint32_t next(const struct idmap *m, uint32_t i) { return (i + 1) & (m->capacity - 1); }
 
 void idmap_free(struct idmap *m) {

@@ -49,7 +49,10 @@ void acceptor_remove(struct core *core, struct acceptor *a) {
 }
 
 void acceptors_set(struct core *core, const void *id_fd_pairs, uint32_t count) {
-    const struct { uint32_t id; int fd; } *pairs = id_fd_pairs;
+    const struct {
+        uint32_t id;
+        int fd;
+    } *pairs = id_fd_pairs;
     for (struct acceptor *a = core->acceptors, *next; a; a = next) {
         next = a->next;
         bool kept = false;
@@ -60,16 +63,15 @@ void acceptors_set(struct core *core, const void *id_fd_pairs, uint32_t count) {
     }
     for (uint32_t i = 0; i < count; i++) {
         bool there = false;
-        for (struct acceptor *a = core->acceptors; a; a = a->next) there |= pairs[i].id == a->listener_id && pairs[i].fd == a->fd;
+        for (struct acceptor *a = core->acceptors; a; a = a->next)
+            there |= pairs[i].id == a->listener_id && pairs[i].fd == a->fd;
         struct acceptor *a;
         if (there || !(a = calloc(1, sizeof *a))) continue;
         a->core = core, a->listener_id = pairs[i].id, a->fd = pairs[i].fd;
         timer_init(&a->retry, acceptor_resume, a);
         a->next = core->acceptors, core->acceptors = a;
-        if (core->draining)
-            a->closed = true;
-        else
-            acceptor_watch(core, a, EPOLL_CTL_ADD, EPOLLIN);
+        if (core->draining) a->closed = true;
+        else acceptor_watch(core, a, EPOLL_CTL_ADD, EPOLLIN);
     }
 }
 
@@ -91,10 +93,8 @@ static void welcome(struct core *core, struct listener *l, int fd, const union a
     plan_ref(l->plan);
     l->stat[LISTENER_connections_total]++;
     l->stat[LISTENER_connections_active]++;
-    if (!c->expect_proxy && l->codec->open && l->codec->open(c) < 0)
-        conn_close(c, FAIL_INTERNAL);
-    else if (c->state != CONN_DEAD)
-        conn_arm_timer(c);
+    if (!c->expect_proxy && l->codec->open && l->codec->open(c) < 0) conn_close(c, FAIL_INTERNAL);
+    else if (c->state != CONN_DEAD) conn_arm_timer(c);
 }
 
 /* Out of descriptors, or nearly: those who come wait in the backlog. */
@@ -123,9 +123,7 @@ void acceptor_ready(struct acceptor *a) {
             }
             return;
         }
-        if (l->stat[LISTENER_connections_active] >= l->max_connections)
-            refuse(l, fd);
-        else
-            welcome(core, l, fd, &addr);
+        if (l->stat[LISTENER_connections_active] >= l->max_connections) refuse(l, fd);
+        else welcome(core, l, fd, &addr);
     }
 }

@@ -1,3 +1,4 @@
+/* Reading MessagePack: read_head() is the only place that touches bytes, so the only one that checks bounds. */
 #include "mpack.h"
 
 #define MAX_DEPTH 64
@@ -17,13 +18,9 @@ static int64_t signed_be(const uint8_t *p, unsigned n) {
 
 static bool sized(struct mpack *v, enum mpack_type type, const uint8_t *p, uint64_t n) {
     v->type = type, v->p = p;
-    if (type == MP_STR || type == MP_BIN) {
-        if (n > (uint64_t)(v->end - p)) return false;
-        v->s = slice_of(p, (size_t)n);
-    } else {
-        if (n > (uint64_t)(v->end - p)) return false; /* an element takes at least a byte */
-        v->count = (uint32_t)n;
-    }
+    if (n > (uint64_t)(v->end - p)) return false; /* an element takes at least a byte, too */
+    if (type == MP_STR || type == MP_BIN) v->s = slice_of(p, (size_t)n);
+    else v->count = (uint32_t)n;
     return true;
 }
 
@@ -95,8 +92,9 @@ static const uint8_t *skip(const uint8_t *p, const uint8_t *end) {
 }
 
 int mpack_open(struct slice doc, struct mpack *root) {
+    if (doc.n == 0) return -1;
     const uint8_t *end = doc.p + doc.n, *next;
-    if (doc.n == 0 || skip(doc.p, end) != end) return -1;
+    if (skip(doc.p, end) != end) return -1;
     return read_head(doc.p, end, root, &next) ? 0 : -1;
 }
 
@@ -128,7 +126,7 @@ struct mpack mpack_get(struct mpack v, const char *key) {
     struct mpack value;
     if (v.type == MP_MAP)
         while (mpack_next_pair(&it, &name, &value))
-            if (slice_eq(name, want)) return value;
+            if (name.p && slice_eq(name, want)) return value; /* NULL: a key that is no string */
     return (struct mpack){.type = MP_NONE};
 }
 

@@ -25,9 +25,10 @@ struct mpack { /* one value; a view into the document */
 int mpack_open(struct slice doc, struct mpack *root);
 /* Member of a map by key; type MP_NONE when absent or when v is no map. Linear. */
 struct mpack mpack_get(struct mpack v, const char *key);
-/* i-th element of an array; MP_NONE when out of range. Linear: iterate with mpack_each for long arrays. */
+/* i-th element of an array; MP_NONE when out of range. Linear: iterate over long arrays. */
 struct mpack mpack_at(struct mpack v, uint32_t i);
-/* Iteration: `it` starts as the array or map value itself; each call yields the next element (arrays) or key and value. */
+/* Iteration: `it` starts as the array or map value itself; each call yields the next element (arrays) or key and value
+ * (maps; a key that is no string is p == NULL). False at the end. */
 struct mpack_iter {
     const uint8_t *p, *end;
     uint32_t left;

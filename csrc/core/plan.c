@@ -89,7 +89,10 @@ static bool build_sections(struct builder *b, struct mpack map) {
 }
 
 static enum lb_policy read_policy(struct slice name) {
-    static const struct { const char *name; enum lb_policy policy; } table[] = {
+    static const struct {
+        const char *name;
+        enum lb_policy policy;
+    } table[] = {
         {"random", LB_RANDOM}, {"least_request", LB_LEAST_REQUEST}, {"ring_hash", LB_RING_HASH}, {"maglev", LB_MAGLEV}};
     for (size_t i = 0; i < countof(table); i++)
         if (slice_eq(name, slice_of(table[i].name, strlen(table[i].name)))) return table[i].policy;
@@ -110,8 +113,10 @@ static bool build_endpoints(struct builder *b, struct upstream *u, struct mpack 
         e->weight = read_u32(v, "weight", 1);
         e->health_slot = read_u32(v, "slot", 0);
         e->stat_base = read_u32(v, "stats", 0);
-        if (!plan_stat(b->plan, e->stat_base, ENDPOINT_SLOTS)) return fail(b, "statistics slots out of range for endpoint", e->name);
-        u->lb_endpoints[u->endpoint_count++] = (struct lb_endpoint){.name = e->name, .weight = e->weight ? e->weight : 1, .usable = true};
+        if (!plan_stat(b->plan, e->stat_base, ENDPOINT_SLOTS))
+            return fail(b, "statistics slots out of range for endpoint", e->name);
+        u->lb_endpoints[u->endpoint_count++] =
+            (struct lb_endpoint){.name = e->name, .weight = e->weight ? e->weight : 1, .usable = true};
     }
     return true;
 }
@@ -124,7 +129,8 @@ static bool build_balancer(struct builder *b, struct upstream *u, struct mpack v
                              .table_size = read_u32(v, "table_size", 0),
                              .rehash = mpack_bool(mpack_get(v, "rehash"), false)};
     u->policy = opt.policy, u->hash_attr = ATTR_NONE;
-    if (hash.n && (u->hash_attr = attr_find(u->codec, hash, &type)) == ATTR_NONE) return fail(b, "unknown hash attribute", hash);
+    if (hash.n && (u->hash_attr = attr_find(u->codec, hash, &type)) == ATTR_NONE)
+        return fail(b, "unknown hash attribute", hash);
     u->lb = lb_new(&opt, u->lb_endpoints, u->endpoint_count, 0);
     return u->lb || fail(b, "out of memory for the balancer of upstream", u->name);
 }
@@ -144,12 +150,15 @@ static bool build_upstream(struct builder *b, struct upstream *u, struct mpack v
     u->max_pending = read_u32(v, "max_pending", 4096);
     u->attempts = read_u32(v, "attempts", 2);
     u->proxy_protocol = (uint8_t)read_u32(v, "proxy_protocol", 0);
-    if (u->connections == 0 || u->connections > 1024 || u->attempts == 0) return fail(b, "connections or attempts out of range in upstream", u->name);
+    if (u->connections == 0 || u->connections > 1024 || u->attempts == 0)
+        return fail(b, "connections or attempts out of range in upstream", u->name);
     struct mpack ejection = mpack_get(v, "ejection");
     u->eject_failures = read_u32(ejection, "failures", 3);
     u->eject_base_ms = read_u32(ejection, "base_ms", 1000);
     u->eject_max_ms = read_u32(ejection, "max_ms", 30000);
-    if (u->codec->upstream_new && !(u->options = u->codec->upstream_new(mpack_get(v, "options"), p, b->err, b->err_size))) return false;
+    if (u->codec->upstream_new &&
+        !(u->options = u->codec->upstream_new(mpack_get(v, "options"), p, b->err, b->err_size)))
+        return false;
     return build_endpoints(b, u, mpack_get(v, "endpoints")) && build_balancer(b, u, mpack_get(v, "lb"));
 }
 
@@ -166,14 +175,20 @@ static bool build_listener(struct builder *b, struct listener *l, struct mpack v
     l->idle_timeout_ms = read_u32(v, "idle_timeout_ms", 0);
     l->client_buffer = read_u32(v, "client_buffer", 64u << 20);
     l->proxy_protocol = mpack_bool(mpack_get(v, "proxy_protocol"), false);
-    if (l->codec->listener_new && !(l->options = l->codec->listener_new(mpack_get(v, "options"), p, b->err, b->err_size))) return false;
-    l->table = route_table_new(mpack_get(v, "table"), l->codec, p->upstream_index, p->upstream_count, b->err, b->err_size);
+    if (l->codec->listener_new &&
+        !(l->options = l->codec->listener_new(mpack_get(v, "options"), p, b->err, b->err_size)))
+        return false;
+    l->table =
+        route_table_new(mpack_get(v, "table"), l->codec, p->upstream_index, p->upstream_count, b->err, b->err_size);
     if (!l->table) return false;
     for (uint32_t i = 0; i < route_count(l->table); i++) {
-        if (!plan_stat(p, route_at(l->table, i)->stats, ROUTE_SLOTS)) return fail(b, "statistics slots out of range for a route of listener", l->name);
+        if (!plan_stat(p, route_at(l->table, i)->stats, ROUTE_SLOTS))
+            return fail(b, "statistics slots out of range for a route of listener", l->name);
         struct route *r = route_at(l->table, i);
-        if (r->mirror && r->mirror->codec != l->codec) return fail(b, "a mirror speaks another protocol than listener", l->name);
-        if (r->to && r->to->codec != l->codec) return fail(b, "an upstream speaks another protocol than listener", l->name);
+        if (r->mirror && r->mirror->codec != l->codec)
+            return fail(b, "a mirror speaks another protocol than listener", l->name);
+        if (r->to && r->to->codec != l->codec)
+            return fail(b, "an upstream speaks another protocol than listener", l->name);
     }
     return true;
 }
@@ -181,7 +196,8 @@ static bool build_listener(struct builder *b, struct listener *l, struct mpack v
 static bool build(struct builder *b, struct mpack root) {
     struct plan *p = b->plan;
     struct mpack ups = mpack_get(root, "upstreams"), lis = mpack_get(root, "listeners"), v;
-    if (root.type != MP_MAP || ups.type != MP_ARRAY || lis.type != MP_ARRAY) return fail(b, "malformed plan", SLICE("not a map of listeners and upstreams"));
+    if (root.type != MP_MAP || ups.type != MP_ARRAY || lis.type != MP_ARRAY)
+        return fail(b, "malformed plan", SLICE("not a map of listeners and upstreams"));
     p->generation = (uint64_t)mpack_int(mpack_get(root, "generation"), 0);
     p->busy_poll_us = read_u32(root, "busy_poll_us", 0);
     p->upstreams = calloc(ups.count + 1u, sizeof *p->upstreams);

@@ -41,10 +41,11 @@ struct listener {
     bool proxy_protocol;
 };
 
-struct endpoint { /* runtime; one per (upstream name, address) of a core; freed when in no plan and without connections */
+struct
+    endpoint { /* runtime; one per (upstream name, address) of a core; freed when in no plan and without connections */
     struct endpoint *next;
     uint32_t refs; /* plans that name it; freed at 0 without connections (pool_sweep) */
-    char *key; /* "upstream\0address" text, owned */
+    char *key;     /* "upstream\0address" text, owned */
     char name[128];
     union address addr;
     socklen_t addr_len;
@@ -56,10 +57,10 @@ struct endpoint { /* runtime; one per (upstream name, address) of a core; freed 
     struct lane *lanes;
     uint32_t connections; /* open or opening */
     uint32_t inflight;
-    uint32_t failures;          /* connect failures in a row */
-    uint32_t ejections;         /* in a row: doubles the time out */
-    uint64_t ejected_until_ms;  /* 0 = not ejected */
-    uint64_t retry_at_ms;       /* no new connection before */
+    uint32_t failures;                    /* connect failures in a row */
+    uint32_t ejections;                   /* in a row: doubles the time out */
+    uint64_t ejected_until_ms;            /* 0 = not ejected */
+    uint64_t retry_at_ms;                 /* no new connection before */
     struct conn *waiters, **waiters_tail; /* clients waiting for an exclusive connection (conn.wait_next) */
 };
 
@@ -84,7 +85,7 @@ struct upstream {
         union address addr;
         socklen_t addr_len;
         uint32_t weight, health_slot, stat_base;
-    } *endpoints;
+    } * endpoints;
 };
 
 struct plan {
@@ -97,7 +98,10 @@ struct plan {
     struct listener *listeners;
     struct upstream *upstreams;
     struct upstream **upstream_index;
-    struct { const struct codec *codec; void *section; } sections[8]; /* codec->codec_new, codecs that have one */
+    struct {
+        const struct codec *codec;
+        void *section;
+    } sections[8]; /* codec->codec_new, codecs that have one */
     uint32_t section_count;
     struct stats stats;
 };
@@ -118,8 +122,8 @@ void plan_unref(struct core *core, struct plan *p);
 
 /* Picks an endpoint: -1/NULL when none is usable. */
 struct endpoint *upstream_pick(struct upstream *u, uint64_t hash, const struct endpoint *skip);
-void endpoint_connected(struct endpoint *ep);  /* a connect succeeded: clears failures */
-void endpoint_failed(struct endpoint *ep);     /* a connect failed: back-off and, after some, ejection */
-void endpoint_refresh(struct core *core);      /* re-reads health and ejection into lb_endpoint.usable; every tick */
+void endpoint_connected(struct endpoint *ep); /* a connect succeeded: clears failures */
+void endpoint_failed(struct endpoint *ep);    /* a connect failed: back-off and, after some, ejection */
+void endpoint_refresh(struct core *core);     /* re-reads health and ejection into lb_endpoint.usable; every tick */
 
 #endif

@@ -8,8 +8,8 @@
 
 #include "stream.h"
 
-#define LANE_IDLE_MAX 64u      /* exclusive connections kept for the next borrower */
-#define LANE_UNUSED_MS 60000u  /* an empty lane (a database, an identity nobody uses) is forgotten after this */
+#define LANE_IDLE_MAX 64u     /* exclusive connections kept for the next borrower */
+#define LANE_UNUSED_MS 60000u /* an empty lane (a database, an identity nobody uses) is forgotten after this */
 
 /* ---- lanes ---- */
 
@@ -148,7 +148,8 @@ void pool_give_back(struct conn *up) {
     struct endpoint *ep = up->endpoint;
     up->owner = NULL;
     if (up->state == CONN_DEAD) return;
-    if (up->retired || !ep->upstream || up->state != CONN_OPEN || up->streams || lane->idle_count >= LANE_IDLE_MAX || up->eof) {
+    if (up->retired || !ep->upstream || up->state != CONN_OPEN || up->streams || lane->idle_count >= LANE_IDLE_MAX ||
+        up->eof) {
         conn_doom(up, FAIL_DRAINING);
         return;
     }

@@ -21,7 +21,7 @@ struct lane {
     struct conn *idle; /* exclusive, clean, LIFO by conn->wait_next */
     uint32_t idle_count;
     uint32_t connections; /* of this lane, retired ones included */
-    uint64_t used_ms; /* lanes unused and empty for long are freed */
+    uint64_t used_ms;     /* lanes unused and empty for long are freed */
 };
 
 struct lane *pool_lane(struct endpoint *ep, uint64_t key); /* NULL: out of memory */

@@ -67,7 +67,8 @@ static ssize_t read_v2(struct conn *c, const uint8_t *p, size_t n) {
         memcpy(&from.in6.sin6_addr, a, 16), memcpy(&to.in6.sin6_addr, a + 16, 16);
         memcpy(&from.in6.sin6_port, a + 32, 2), memcpy(&to.in6.sin6_port, a + 34, 2);
     } else {
-        return family >> 4 == 1 || family >> 4 == 2 ? FEED_CLOSE : (ssize_t)(V2_HEAD + len); /* unix, unspecified: nothing to tell */
+        return family >> 4 == 1 || family >> 4 == 2 ? FEED_CLOSE
+                                                    : (ssize_t)(V2_HEAD + len); /* unix, unspecified: nothing to tell */
     }
     return set_addresses(c, &from, &to) ? (ssize_t)(V2_HEAD + len) : FEED_CLOSE;
 }
@@ -75,10 +76,8 @@ static ssize_t read_v2(struct conn *c, const uint8_t *p, size_t n) {
 ssize_t proxy_protocol_read(struct conn *c, const uint8_t *p, size_t n) {
     ssize_t k = FEED_CLOSE;
     size_t head = min_size(n, sizeof v2_signature);
-    if (memcmp(p, v2_signature, head) == 0)
-        k = n < sizeof v2_signature ? 0 : read_v2(c, p, n);
-    else if (memcmp(p, "PROXY ", min_size(n, 6)) == 0)
-        k = read_v1(c, p, n);
+    if (memcmp(p, v2_signature, head) == 0) k = n < sizeof v2_signature ? 0 : read_v2(c, p, n);
+    else if (memcmp(p, "PROXY ", min_size(n, 6)) == 0) k = read_v1(c, p, n);
     if (k <= 0) return k;
     c->expect_proxy = false;
     if (c->codec->open && c->codec->open(c) < 0) return FEED_CLOSE;
@@ -102,10 +101,11 @@ static void write_v1(struct conn *up, const union address *src, const union addr
     char line[V1_MAX + 1], a[INET6_ADDRSTRLEN], b[INET6_ADDRSTRLEN];
     unsigned sport, dport;
     int n;
-    if (src && dst && src->sa.sa_family == dst->sa.sa_family && v1_host(src, a, sizeof a, &sport) && v1_host(dst, b, sizeof b, &dport))
-        n = snprintf(line, sizeof line, "PROXY TCP%c %s %s %u %u\r\n", src->sa.sa_family == AF_INET ? '4' : '6', a, b, sport, dport);
-    else
-        n = snprintf(line, sizeof line, "PROXY UNKNOWN\r\n");
+    if (src && dst && src->sa.sa_family == dst->sa.sa_family && v1_host(src, a, sizeof a, &sport) &&
+        v1_host(dst, b, sizeof b, &dport))
+        n = snprintf(line, sizeof line, "PROXY TCP%c %s %s %u %u\r\n", src->sa.sa_family == AF_INET ? '4' : '6', a, b,
+                     sport, dport);
+    else n = snprintf(line, sizeof line, "PROXY UNKNOWN\r\n");
     conn_send(up, line, (size_t)n);
 }
 
@@ -135,8 +135,6 @@ void proxy_protocol_write(struct conn *up, int version) {
         src = &up->owner->addr;
         dst = up->owner->local ? up->owner->local : getsockname(up->owner->fd, &local.sa, &len) == 0 ? &local : NULL;
     }
-    if (version == 1)
-        write_v1(up, src, dst);
-    else
-        write_v2(up, src, dst);
+    if (version == 1) write_v1(up, src, dst);
+    else write_v2(up, src, dst);
 }

@@ -18,10 +18,8 @@ struct stream *stream_new(struct core *core, struct conn *down) {
     s->down = down;
     if (down) {
         s->down_prev = down->tail;
-        if (down->tail)
-            down->tail->down_next = s;
-        else
-            down->head = s;
+        if (down->tail) down->tail->down_next = s;
+        else down->head = s;
         down->tail = s;
         down->streams++;
     }
@@ -39,10 +37,8 @@ static void stream_free(struct stream *s) {
 void stream_attach(struct stream *s, struct conn *up) {
     s->up = up;
     s->up_next = NULL, s->up_prev = up->tail;
-    if (up->tail)
-        up->tail->up_next = s;
-    else
-        up->head = s;
+    if (up->tail) up->tail->up_next = s;
+    else up->head = s;
     up->tail = s;
     up->streams++;
     struct endpoint *ep = up->endpoint;
@@ -57,14 +53,10 @@ void stream_attach(struct stream *s, struct conn *up) {
 void stream_detach(struct stream *s) {
     struct conn *up = s->up;
     if (!up) return;
-    if (s->up_prev)
-        s->up_prev->up_next = s->up_next;
-    else
-        up->head = s->up_next;
-    if (s->up_next)
-        s->up_next->up_prev = s->up_prev;
-    else
-        up->tail = s->up_prev;
+    if (s->up_prev) s->up_prev->up_next = s->up_next;
+    else up->head = s->up_next;
+    if (s->up_next) s->up_next->up_prev = s->up_prev;
+    else up->tail = s->up_prev;
     up->streams--;
     struct endpoint *ep = up->endpoint;
     ep->inflight -= s->count;
@@ -75,14 +67,10 @@ void stream_detach(struct stream *s) {
 
 static void leave_down(struct stream *s) {
     struct conn *d = s->down;
-    if (s->down_prev)
-        s->down_prev->down_next = s->down_next;
-    else
-        d->head = s->down_next;
-    if (s->down_next)
-        s->down_next->down_prev = s->down_prev;
-    else
-        d->tail = s->down_prev;
+    if (s->down_prev) s->down_prev->down_next = s->down_next;
+    else d->head = s->down_next;
+    if (s->down_next) s->down_next->down_prev = s->down_prev;
+    else d->tail = s->down_prev;
     d->streams--;
     s->down = NULL, s->down_next = s->down_prev = NULL;
     if (!s->up) stream_free(s);
@@ -209,10 +197,8 @@ void stream_end(struct stream *s) {
 }
 
 void stream_finish_down(struct stream *s) {
-    if (s->down)
-        end_down(s, s->down);
-    else if (!s->up)
-        stream_free(s);
+    if (s->down) end_down(s, s->down);
+    else if (!s->up) stream_free(s);
 }
 
 void stream_abandon(struct stream *s) {
@@ -223,10 +209,8 @@ void stream_abandon(struct stream *s) {
 
 void stream_release_reply(struct stream *s) {
     s->ops = NULL;
-    if (s->down)
-        s->down->held += s->reply.bytes;
-    else
-        queue_clear(&s->core->chunks, &s->reply);
+    if (s->down) s->down->held += s->reply.bytes;
+    else queue_clear(&s->core->chunks, &s->reply);
 }
 
 /* ---- failures ---- */
@@ -281,7 +265,9 @@ static void redispatch(struct stream *s, struct conn *lost, enum failure why) {
     bool left = !held && s->out_pos < lost->out.base; /* of a run: any of it */
     struct chunk *bytes = s->request;
     s->request = NULL;
-    if (why == FAIL_DENIED || !s->replayable || !s->upstream || left || s->expired || ++s->attempt >= s->upstream->attempts) goto fail;
+    if (why == FAIL_DENIED || !s->replayable || !s->upstream || left || s->expired ||
+        ++s->attempt >= s->upstream->attempts)
+        goto fail;
     if (!bytes && (bytes = chunk_new(&core->chunks, s->out_len)) != NULL) {
         queue_copy(&lost->out, s->out_pos, bytes->data, s->out_len);
         bytes->start = 0, bytes->end = s->out_len;
@@ -296,10 +282,8 @@ static void redispatch(struct stream *s, struct conn *lost, enum failure why) {
     why = again;
 fail:
     if (bytes) chunk_free(&core->chunks, bytes);
-    if (s->expired ? !s->down : !s->down && !s->ops)
-        stream_free(s);
-    else if (!s->expired)
-        stream_fail(s, why);
+    if (s->expired ? !s->down : !s->down && !s->ops) stream_free(s);
+    else if (!s->expired) stream_fail(s, why);
 }
 
 void stream_up_lost(struct conn *up, enum failure why) {

@@ -39,22 +39,22 @@ struct stream {
     uint64_t start_us, deadline_ms; /* deadline UINT64_MAX: none */
     uint64_t out_pos;               /* where the request begins in up's output (queue position) */
     uint32_t out_len;
-    uint32_t count;  /* requests without a reply yet; 1 but for runs */
-    uint16_t total;  /* requests the run began with */
+    uint32_t count;       /* requests without a reply yet; 1 but for runs */
+    uint16_t total;       /* requests the run began with */
     uint16_t op[RUN_MAX]; /* of each: codec's number of the operation, for its error counter */
-    uint8_t attempt; /* connections tried so far */
-    uint8_t status;  /* enum stream_status of the reply, set by the codec before stream_end */
-    bool done;       /* reply complete or failed: only waits for its turn in the down list */
-    bool expired;    /* was failed by its deadline; still on the up list to swallow the late reply */
-    bool started;    /* bytes of a reply that has not ended have come */
-    bool replayable; /* may be dispatched again over a shared connection while no byte of it has left */
-    bool unordered;  /* its reply may leave before those of earlier requests: the protocol tells them apart by id */
-    uint8_t tag;     /* codec's */
+    uint8_t attempt;      /* connections tried so far */
+    uint8_t status;       /* enum stream_status of the reply, set by the codec before stream_end */
+    bool done;            /* reply complete or failed: only waits for its turn in the down list */
+    bool expired;         /* was failed by its deadline; still on the up list to swallow the late reply */
+    bool started;         /* bytes of a reply that has not ended have come */
+    bool replayable;      /* may be dispatched again over a shared connection while no byte of it has left */
+    bool unordered;   /* its reply may leave before those of earlier requests: the protocol tells them apart by id */
+    uint8_t tag;      /* codec's */
     uint64_t wire_id; /* multiplexed protocols: its id on the upstream connection (idmap.h) */
     uint64_t lane_key, hash;
     struct upstream *upstream;
     const struct route *route;
-    uint64_t *op_base; /* where op[] counts from, in slots; NULL: operations are not counted */
+    uint64_t *op_base;     /* where op[] counts from, in slots; NULL: operations are not counted */
     struct chunk *request; /* kept while it cannot be sent yet */
     struct queue reply;    /* held, or collected by the codec */
     void *data;            /* codec's: e.g. the merge this is a part of */
@@ -97,7 +97,9 @@ void stream_attach(struct stream *s, struct conn *up);
 void stream_detach(struct stream *s);
 
 /* Counts a request on its route. */
-static inline uint64_t *route_stat(const struct conn *down, const struct route *r) { return down->listener->plan->stats.row + r->stats; }
+static inline uint64_t *route_stat(const struct conn *down, const struct route *r) {
+    return down->listener->plan->stats.row + r->stats;
+}
 static inline bool stream_is_first(const struct stream *s) { return s->down != NULL && s->down->head == s; }
 static inline void stream_reply(struct stream *s, const uint8_t *p, size_t n) {
     struct conn *d = s->down;
@@ -120,10 +122,12 @@ static inline void stream_end_one(struct stream *s) {
     ep->inflight--;
 }
 /* One more request for the run s, which is the last one of its client and of its connection: true if it may join. */
-static inline bool stream_may_join(const struct stream *s, const struct upstream *u, uint64_t lane_key, uint64_t deadline_ms) {
+static inline bool stream_may_join(const struct stream *s, const struct upstream *u, uint64_t lane_key,
+                                   uint64_t deadline_ms) {
     const struct conn *up = s->up;
-    return s->upstream == u && s->total < RUN_MAX && up && up->tail == s && up->state == CONN_OPEN && !up->retired && !up->exclusive && !s->ops &&
-           s->replayable && s->count == s->total && s->lane_key == lane_key && s->deadline_ms == deadline_ms && !s->expired && !s->done && !up->full;
+    return s->upstream == u && s->total < RUN_MAX && up && up->tail == s && up->state == CONN_OPEN && !up->retired &&
+           !up->exclusive && !s->ops && s->replayable && s->count == s->total && s->lane_key == lane_key &&
+           s->deadline_ms == deadline_ms && !s->expired && !s->done && !up->full;
 }
 static inline void stream_join(struct stream *s, uint16_t op, const uint8_t *p, size_t n) {
     struct conn *up = s->up;

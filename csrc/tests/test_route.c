@@ -374,7 +374,8 @@ TEST(each_attribute_is_fetched_once) {
                  "{'name': 'c', 'to': 0, 'when': ['and', ['exists', 'user'], ['eq', 'user', 'me'], ['lt', 'user', 3]]},"
                  "{'name': 'd', 'to': 0, 'when': ['contains', 'keys', 'q']},"
                  "{'name': 'e', 'to': 0, 'when': ['prefix', 'keys', 'z']},"
-                 "{'name': 'f', 'to': 0, 'when': ['suffix', 'keys', 'z']}]}");
+                 "{'name': 'f', 'to': 0, 'when': ['suffix', 'keys', 'z']},"
+                 "{'name': 'g', 'to': 0, 'when': ['suffix', 'keys', 'yz']}]}"); /* seven: more than are tried in order */
     struct message m = with(MODEL_KEY, "k");
     m.keys[0] = m.keys[1] = m.keys[2] = text("aq1");
     m.keys[1] = text("zz");
