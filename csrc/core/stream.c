@@ -311,6 +311,6 @@ uint64_t stream_expire(struct conn *up, uint64_t now_ms) {
     }
     /* A server that lets the first one wait too long gets no further requests on this connection. */
     if (hit && !up->exclusive) pool_retire(up);
-    if (up->retired && !live) conn_doom(up, FAIL_TIMEOUT);
+    if (up->retired && !up->owner && !live) conn_doom(up, FAIL_TIMEOUT);
     return earliest;
 }

@@ -368,6 +368,7 @@ TEST(random_tables_agree_with_trying_every_route) {
 }
 
 TEST(each_attribute_is_fetched_once) {
+    /* seven routes: more than are simply tried in order */
     struct route_table *t =
         table_of("{'routes': [{'name': 'a', 'to': 0, 'when': ['prefix', 'key', 'x:']},"
                  "{'name': 'b', 'to': 0, 'when': ['suffix', 'key', ':y']},"
@@ -375,7 +376,7 @@ TEST(each_attribute_is_fetched_once) {
                  "{'name': 'd', 'to': 0, 'when': ['contains', 'keys', 'q']},"
                  "{'name': 'e', 'to': 0, 'when': ['prefix', 'keys', 'z']},"
                  "{'name': 'f', 'to': 0, 'when': ['suffix', 'keys', 'z']},"
-                 "{'name': 'g', 'to': 0, 'when': ['suffix', 'keys', 'yz']}]}"); /* seven: more than are tried in order */
+                 "{'name': 'g', 'to': 0, 'when': ['suffix', 'keys', 'yz']}]}");
     struct message m = with(MODEL_KEY, "k");
     m.keys[0] = m.keys[1] = m.keys[2] = text("aq1");
     m.keys[1] = text("zz");

@@ -48,8 +48,9 @@ cdef class Core:
     """One C core: loop, listeners, connections, plan.
 
     stats_row: writable buffer of unsigned 64-bit slots, this worker's row. health: bytes, one per health slot (0 usable,
-    1 unhealthy, 2 drained by the operator). Client ids count from first_id, which tells workers' clients apart. Both are borrowed for the core's life. ``post_*`` may be called from any
-    thread; everything else only from the thread that runs or polls. Raises OSError when descriptors or memory are short.
+    1 unhealthy, 2 drained by the operator). Both are borrowed for the core's life. Client ids count from first_id, which
+    tells workers' clients apart. ``post_*`` may be called from any thread, everything else only from the one that runs or
+    polls. Raises OSError when descriptors or memory are short.
     """
 
     cdef core *_core
@@ -83,7 +84,9 @@ cdef class Core:
 
         The fds stay the caller's. Raises ValueError with a sentence when the plan is malformed.
         """
-        pairs = [(key, fd) for key, fds in listeners.items() for fd in (fds if isinstance(fds, (list, tuple)) else (fds,))]
+        pairs = []
+        for key, fds in listeners.items():
+            pairs += [(key, fd) for fd in (fds if isinstance(fds, (list, tuple)) else (fds,))]
         cdef uint32_t count = <uint32_t>len(pairs), i
         cdef char err[512]
         cdef uint32_t *ids = <uint32_t *>malloc((count + 1) * sizeof(uint32_t))
