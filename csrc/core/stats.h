@@ -58,11 +58,11 @@
     X(errors_total, C, "error replies")
 
 /* Latency histogram of an upstream: counts of replies by duration, plus the sum. Upper bounds in microseconds. */
-#define LATENCY_BOUNDS(X)                                                                                         \
-    X(100)                                                                                                        \
-    X(250)                                                                                                        \
-    X(500) X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000) X(2500000) \
-        X(5000000) X(10000000)
+/* clang-format off */
+#define LATENCY_BOUNDS(X) \
+    X(100) X(250) X(500) X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000) \
+    X(2500000) X(5000000) X(10000000)
+/* clang-format on */
 enum {
 #define X(b) +1
     LATENCY_BUCKETS = 0 LATENCY_BOUNDS(X) + 1, /* the last one is +Inf */

@@ -1,11 +1,11 @@
 /* A timer sits at the level of the highest byte in which its due time differs from now, in the slot that byte names. When
- * the clock reaches a slot of an upper level, its timers are placed anew, each now at a lower one. */
+ * the clock reaches a slot of an upper level, its timers are placed anew, each now at a lower one. Those more than a turn of the top level away
+ * stay there, and are looked at once a turn. */
 #include "timer.h"
 
 #define SLOT_BITS 8
 #define SLOTS 256u
 #define LEVELS 4
-#define HORIZON 0xffffffffULL
 
 void timer_wheel_init(struct timer_wheel *w, uint64_t now_ms) {
     memset(w, 0, sizeof *w);
@@ -17,9 +17,7 @@ static unsigned slot_of(uint64_t when_ms, int level) {
 }
 
 static void place(struct timer_wheel *w, struct timer *t) {
-    uint64_t when = t->when_ms;
-    if (when - w->now_ms > HORIZON) when = w->now_ms + HORIZON; /* as far as the wheel goes; placed again from there */
-    uint64_t differ = when ^ w->now_ms;
+    uint64_t when = t->when_ms, differ = when ^ w->now_ms;
     int level = 0;
     while (level < LEVELS - 1 && differ >> ((level + 1) * SLOT_BITS)) level++;
     unsigned slot = slot_of(when, level);

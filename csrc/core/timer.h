@@ -1,5 +1,5 @@
-/* A hierarchical timer wheel (4 levels x 256 slots, 1 ms ticks, horizon 2^32 ms): add and cancel are O(1), and a
- * poll without due timers costs a bitmap look. Timers are intrusive; the wheel owns none of them. */
+/* A hierarchical timer wheel (4 levels x 256 slots, 1 ms ticks; the top level turns in 2^32 ms): add and cancel are O(1),
+ * and a poll without due timers costs a bitmap look. Timers are intrusive; the wheel owns none of them. */
 #ifndef MOSNPY_TIMER_H
 #define MOSNPY_TIMER_H
 

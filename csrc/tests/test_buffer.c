@@ -275,6 +275,8 @@ TEST(pullup_makes_the_front_contiguous_and_keeps_the_base) {
         CHECK_EQ(q.base, 10);
         check_holds(&q, 10, 4 * CHUNK_SIZE - 10);
         CHECK(queue_pullup(&pool, &q, q.bytes + 1) == NULL);
+        append_pattern(&q, 4 * CHUNK_SIZE, 70); /* also when all of it is one chunk now */
+        check_holds(&q, 10, 4 * CHUNK_SIZE + 60);
         end();
     }
     begin();
