@@ -268,6 +268,7 @@ static void close_conn(struct conn *c) {
     free(d->lib_name);
     free(d->lib_version);
     free(d->multi_shapes);
+    resp_out_free(&d->lazy);
 }
 
 /* Waiting for messages is what a subscriber is for. */

@@ -247,30 +247,6 @@ static enum took multi(const struct redis_request *q, struct upstream *u, uint32
     return t;
 }
 
-static enum took finish_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms,
-                                    enum redis_tag tag) {
-    struct redis_down *d = redis_down(q->down);
-    if (d->special & SPECIAL_LAZY) {
-        bool poisoned = tag == TAG_EXEC && d->special & SPECIAL_POISONED;
-        d->special &= ~(uint32_t)(SPECIAL_MULTI | SPECIAL_LAZY | SPECIAL_POISONED);
-        redis_reply_text(q->down, poisoned          ? "-EXECABORT Transaction discarded because of previous errors.\r\n"
-                                  : tag == TAG_EXEC ? "*0\r\n"
-                                                    : "+OK\r\n");
-        return TOOK;
-    }
-    struct endpoint *ep = d->transaction ? d->transaction->endpoint : NULL;
-    enum took t = redis_pinned(q, u, timeout_ms, ep ? ep : endpoint_of_key(q, u), tag);
-    if (t != TOOK) return t;
-    d->special &= ~(uint32_t)SPECIAL_MULTI;
-    /* the shapes of the queued commands are needed until EXEC's reply is there */
-    struct conn *up = d->transaction;
-    bool shaped =
-        tag == TAG_EXEC && d->resp == 3 && up && (up->state != CONN_OPEN || redis_up(up)->resp2) && q->down->streams;
-    if (shaped) conn_wait(q->down, 1, 0);
-    else d->multi_commands = 0;
-    return t;
-}
-
 static enum took watch(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms) {
     struct redis_down *d = redis_down(q->down);
     struct endpoint *ep = endpoint_of_key(q, u);
@@ -292,7 +268,11 @@ void redis_poison(struct conn *down) {
         send_cleanup(d->transaction, SLICE("*1\r\n$14\r\nMOSNPY.REFUSED\r\n"), TAG_NONE);
 }
 
-/* The first command after MULTI names the shard: MULTI goes there first. */
+/* ---- a transaction whose shard is not known yet ---- */
+
+#define LAZY_MAX (1u << 20) /* bytes queued by the proxy before it settles for the home shard */
+
+/* The first key names the shard: MULTI goes there, then what was queued without keys. PASS: go on. */
 static enum took settle_shard(const struct redis_request *q, struct upstream *u, struct endpoint *ep) {
     struct redis_down *d = redis_down(q->down);
     enum took t = TOOK;
@@ -300,11 +280,40 @@ static enum took settle_shard(const struct redis_request *q, struct upstream *u,
     struct conn *up = pin(q, u, ep, &t);
     if (!up) return t;
     send_cleanup(up, SLICE("*1\r\n$5\r\nMULTI\r\n"), TAG_MULTI);
+    struct resp_request r = {0};
+    struct resp_limits any = resp_limits_default;
+    any.stream_above = UINT32_MAX;
+    for (size_t at = 0; at < d->lazy.n; resp_request_reset(&r)) {
+        ptrdiff_t n = resp_request_parse(&r, d->lazy.p + at, d->lazy.n - at, &any);
+        if (n <= 0) break;
+        send_cleanup(up, slice_of(d->lazy.p + at, (size_t)n), TAG_NONE);
+        at += (size_t)n;
+    }
+    resp_out_free(&d->lazy);
     d->transaction = up;
     bool poisoned = d->special & SPECIAL_POISONED;
     d->special &= ~(uint32_t)(SPECIAL_LAZY | SPECIAL_POISONED);
     if (poisoned) redis_poison(q->down);
     return PASS;
+}
+
+static void wrong_arity(const struct redis_request *q) {
+    char name[64];
+    size_t n = min_size(q->cmd->full_name.n, sizeof name);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = q->cmd->full_name.p[i];
+        name[i] = c == ' ' ? '|' : c >= 'A' && c <= 'Z' ? (char)(c + 32) : (char)c;
+    }
+    redis_poison(q->down);
+    redis_reply_text(q->down, "-ERR wrong number of arguments for '%.*s' command\r\n", (int)n, name);
+}
+
+/* A command without keys waits here for one with. False: it can't, the home shard must do. */
+static bool queue_lazily(const struct redis_request *q, const struct redis_down *d) {
+    if (!q->cmd || q->cmd->class == REDIS_CLASS_SUBSCRIBE || q->cmd->class == REDIS_CLASS_TRANSACTION ||
+        q->cmd->flags & REDIS_NOMULTI)
+        return false;
+    return d->lazy.n + q->n <= LAZY_MAX && !q->large;
 }
 
 /* For EXEC, should the server turn out to speak RESP2 only. */
@@ -318,8 +327,29 @@ static void note_shape(struct redis_down *d, uint16_t shape) {
     d->multi_shapes[d->multi_commands] = shape;
 }
 
+/* What the transaction will have changed when it is executed. */
+static void note_queued(const struct redis_request *q, struct redis_down *d) {
+    int64_t db;
+    if (q->cmd && slice_is(q->cmd->full_name, "SELECT") && q->r->argc == 2 && resp_int(redis_arg(q, 1), &db) &&
+        db >= 0 && db <= REDIS_DB_MAX)
+        d->multi_db = (uint32_t)db;
+    if (q->cmd && q->cmd->class == REDIS_CLASS_SUBSCRIBE) d->multi_subscribe = true;
+    if (d->resp == 3) note_shape(d, redis_command_shape(q->cmd, q->r, q->p));
+    d->multi_commands++;
+}
+
 static enum took queued(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms) {
     struct redis_down *d = redis_down(q->down);
+    if (d->special & SPECIAL_LAZY && q->cmd && !redis_arity_fits(q->cmd, q->r->argc)) {
+        wrong_arity(q);
+        return TOOK;
+    }
+    if (d->special & SPECIAL_LAZY && !has_key(q) && queue_lazily(q, d)) {
+        note_queued(q, d);
+        resp_out_raw(&d->lazy, q->p, q->n);
+        redis_reply(q->down, "+QUEUED\r\n", 9);
+        return TOOK;
+    }
     if (d->special & SPECIAL_LAZY) {
         enum took t = settle_shard(q, u, endpoint_of_key(q, u));
         if (t != PASS) return t;
@@ -329,14 +359,38 @@ static enum took queued(const struct redis_request *q, struct upstream *u, uint3
         redis_poison(q->down);
         return crossslot(q->down);
     }
-    int64_t db;
-    if (q->cmd && slice_is(q->cmd->full_name, "SELECT") && q->r->argc == 2 && resp_int(redis_arg(q, 1), &db) &&
-        db >= 0 && db <= REDIS_DB_MAX)
-        d->multi_db = (uint32_t)db;
-    if (q->cmd && q->cmd->class == REDIS_CLASS_SUBSCRIBE) d->multi_subscribe = true;
-    if (d->resp == 3) note_shape(d, redis_command_shape(q->cmd, q->r, q->p));
-    d->multi_commands++;
+    note_queued(q, d);
     return redis_pinned(q, u, timeout_ms, ep, TAG_NONE);
+}
+
+static enum took finish_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms,
+                                    enum redis_tag tag) {
+    struct redis_down *d = redis_down(q->down);
+    if (d->special & SPECIAL_LAZY && d->lazy.n && tag == TAG_EXEC && !(d->special & SPECIAL_POISONED)) {
+        enum took t = settle_shard(q, u, endpoint_of_key(q, u));
+        if (t != PASS) return t;
+    }
+    if (d->special & SPECIAL_LAZY) {
+        resp_out_free(&d->lazy);
+        d->multi_db = UINT32_MAX;
+        bool poisoned = tag == TAG_EXEC && d->special & SPECIAL_POISONED;
+        d->special &= ~(uint32_t)(SPECIAL_MULTI | SPECIAL_LAZY | SPECIAL_POISONED);
+        redis_reply_text(q->down, poisoned          ? "-EXECABORT Transaction discarded because of previous errors.\r\n"
+                                  : tag == TAG_EXEC ? "*0\r\n"
+                                                    : "+OK\r\n");
+        return TOOK;
+    }
+    struct endpoint *ep = d->transaction ? d->transaction->endpoint : NULL;
+    enum took t = redis_pinned(q, u, timeout_ms, ep ? ep : endpoint_of_key(q, u), tag);
+    if (t != TOOK) return t;
+    d->special &= ~(uint32_t)SPECIAL_MULTI;
+    /* the shapes of the queued commands are needed until EXEC's reply is there */
+    struct conn *up = d->transaction;
+    bool shaped =
+        tag == TAG_EXEC && d->resp == 3 && up && (up->state != CONN_OPEN || redis_up(up)->resp2) && q->down->streams;
+    if (shaped) conn_wait(q->down, 1, 0);
+    else d->multi_commands = 0;
+    return t;
 }
 
 enum took redis_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms) {

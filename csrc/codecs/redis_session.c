@@ -365,6 +365,7 @@ static enum took reset(const struct redis_request *q) {
     redis_unpin_all(c);
     redis_identity_put(c->core, d->identity);
     redis_identity_put(c->core, d->login);
+    resp_out_free(&d->lazy);
     free(d->name);
     d->identity = d->login = NULL, d->name = NULL, d->user = (struct slice){NULL, 0};
     d->resp = 2, d->db = 0, d->multi_db = UINT32_MAX;

@@ -47,10 +47,10 @@ _LISTS = (b"worker", b"listener", b"upstream", b"endpoint", b"route", b"operatio
 cdef class Core:
     """One C core: loop, listeners, connections, plan.
 
-    stats_row: writable buffer of unsigned 64-bit slots, this worker's row. health: bytes, one per health slot (0 usable,
-    1 unhealthy, 2 drained by the operator). Both are borrowed for the core's life. Client ids count from first_id, which
-    tells workers' clients apart. ``post_*`` may be called from any thread, everything else only from the one that runs or
-    polls. Raises OSError when descriptors or memory are short.
+    stats_row: writable buffer of unsigned 64-bit slots, this worker's row. health: bytes, one per health slot (0
+    usable, 1 unhealthy, 2 drained by the operator). Both are borrowed for the core's life. Client ids count from
+    first_id, which tells workers' clients apart. ``post_*`` may be called from any thread, everything else only from
+    the one that runs or polls. Raises OSError when descriptors or memory are short.
     """
 
     cdef core *_core
