@@ -27,8 +27,8 @@ struct redis_identity *redis_identity_get(struct core *core, struct slice user, 
     for (i = rc->identities; i; i = i->next)
         if (slice_eq(i->user, user) && slice_eq(i->password, password)) return i->refs++, i;
     if (!(i = malloc(sizeof *i + user.n + password.n))) return NULL;
-    memcpy(i->bytes, user.p, user.n);
-    memcpy(i->bytes + user.n, password.p, password.n);
+    if (user.n) memcpy(i->bytes, user.p, user.n);
+    if (password.n) memcpy(i->bytes + user.n, password.p, password.n);
     i->user = slice_of(i->bytes, user.n), i->password = slice_of(i->bytes + user.n, password.n);
     i->id = ++rc->next_identity, i->refs = 1;
     i->next = rc->identities, rc->identities = i;
