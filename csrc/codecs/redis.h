@@ -92,7 +92,7 @@ struct redis_down {
     uint32_t body_timeout_ms;
     uint32_t multi_db;       /* SELECT queued in the transaction, or UINT32_MAX */
     uint32_t multi_commands; /* queued, for CLIENT LIST */
-    struct resp_out lazy;      /* commands without keys, queued while no shard is chosen */
+    struct resp_out lazy;    /* commands without keys, queued while no shard is chosen */
     uint16_t *multi_shapes;  /* of the queued commands of a RESP3 client, for EXEC's reply of a RESP2 server; owned */
     uint32_t multi_shape_room;
     char *name, *lib_name, *lib_version; /* owned; NULL = none */
