@@ -1,5 +1,5 @@
-/* Choosing. The first choice of every policy is a look into a table made by balance_build.c; only when that endpoint may not
- * be taken (down, or to be skipped) is the rest looked at, and the panic threshold with it. */
+/* Choosing. The first choice of every policy is a look into a table made by balance_build.c; only when that endpoint
+ * may not be taken (down, or to be skipped) is the rest looked at, and the panic threshold with it. */
 #include "balance_build.h"
 
 #include <stdlib.h>
@@ -72,8 +72,8 @@ static inline uint32_t draw(struct balancer *lb) {
     return (uint32_t)r < lb->alias[i].keep ? i : lb->alias[i].other;
 }
 
-/* `i` if it may be taken, else draws until one may; after some misses counts out the weights of those that may, which is as
- * fair and ends. */
+/* `i` if it may be taken, else draws until one may; after some misses counts out the weights of those that may,
+ * which is as fair and ends. */
 static uint32_t draw_among(struct balancer *lb, const struct eligible *el, uint32_t i) {
     for (int tries = 0; tries < 8; tries++) {
         if (may(el, i)) return i;
@@ -95,7 +95,8 @@ static inline uint32_t less_loaded(const struct balancer *lb, uint32_t a, uint32
     return (uint64_t)y->inflight * x->weight < (uint64_t)x->inflight * y->weight ? b : a;
 }
 
-/* The second choice should be another one: of two endpoints, drawing the same twice would be no choice half of the time. */
+/* The second choice should be another one: of two endpoints, drawing the same twice would be no choice half of the
+ * time. */
 static inline uint32_t draw_second(struct balancer *lb, uint32_t first) {
     if (lb->n == 2) return 1 - first;
     uint32_t b = first;
@@ -122,8 +123,9 @@ static inline uint32_t owner_at(const struct balancer *lb, uint32_t at) {
     return lb->table ? lb->table[at] : (uint32_t)(lb->ring[at] & RING_INDEX);
 }
 
-/* Who takes over the keys of an owner that may not be taken: the next ones on the ring; in maglev's table where the key falls
- * next when mixed again, for neighbours in the table follow a pattern (7 % of unevenness measured). Then step by step. */
+/* Who takes over the keys of an owner that may not be taken: the next ones on the ring; in maglev's table where the
+ * key falls next when mixed again, for neighbours in the table follow a pattern (7 % of unevenness measured). Then
+ * step by step. */
 static uint32_t owner_among(const struct balancer *lb, const struct eligible *el, uint64_t hash) {
     uint32_t at = place_of(lb, hash);
     for (int tries = 0; lb->table && tries < 64 && !may(el, owner_at(lb, at)); tries++)

@@ -21,17 +21,17 @@ struct lb_options {
 };
 
 struct balancer;
-/* NULL when memory is out. Keeps `endpoints` (borrowed: must outlive it). `seed` is where round robin begins and what the
- * random policies draw from; the hash policies place by endpoint names alone, the same in every process. Takes
- * milliseconds for thousands of endpoints (hash policies, unequal weights): not for the data thread. */
+/* NULL when memory is out. Keeps `endpoints` (borrowed: must outlive it). `seed` is where round robin begins and
+ * what the random policies draw from; the hash policies place by endpoint names alone, the same in every process.
+ * Takes milliseconds for thousands of endpoints (hash policies, unequal weights): not for the data thread. */
 struct balancer *lb_new(const struct lb_options *opt, struct lb_endpoint *endpoints, uint32_t n, uint64_t seed);
 void lb_free(struct balancer *lb);
 /* Index of the endpoint, or -1 when none is usable. `hash` is used by hash policies only; any 64 bits, ids included.
  * Weighted in every policy (round robin: smooth weighted; least_request: two weighted random choices, fewer
- * inflight/weight wins, the first if equal). O(1); O(n) when the endpoint first thought of may not be taken, and for round
- * robin with weights whose sum over their greatest common divisor is above 16,384.
- * `skip` (-1: none) is an endpoint to avoid if any other may be taken: the one a retry comes from. Without `rehash` a key
- * has one home and `skip` says nothing. */
+ * inflight/weight wins, the first if equal). O(1); O(n) when the endpoint first thought of may not be taken, and for
+ * round robin with weights whose sum over their greatest common divisor is above 16,384.
+ * `skip` (-1: none) is an endpoint to avoid if any other may be taken: the one a retry comes from. Without `rehash`
+ * a key has one home and `skip` says nothing. */
 int lb_pick(struct balancer *lb, uint64_t hash, int skip);
 
 #endif

@@ -1,6 +1,6 @@
 /* Building the balancers' tables, off the data thread.
- * - Smooth weighted round robin: each step raises everybody by its weight and lowers the winner by the total, so that 5:1:1
- *   is a a b a c a a. The schedule repeats after total/gcd steps; written down, a pick is a look.
+ * - Smooth weighted round robin: each step raises everybody by its weight and lowers the winner by the total, so that
+ *   5:1:1 is a a b a c a a. The schedule repeats after total/gcd steps; written down, a pick is a look.
  * - Weighted draws: the alias method (Walker 1974, Vose 1991), in integers.
  * - Maglev: Eisenbud et al., NSDI 2016, section 3.4. */
 #include "balance_build.h"
@@ -58,8 +58,8 @@ static bool build_turns(struct balancer *lb, uint64_t seed) {
 
 /* ---- weighted draws ---- */
 
-/* Each endpoint is a bin of the mean weight. A bin that is not full is filled up from one that is over-full: from those two
- * it draws. */
+/* Each endpoint is a bin of the mean weight. A bin that is not full is filled up from one that is over-full: from
+ * those two it draws. */
 static bool build_alias(struct balancer *lb) {
     uint64_t unit, total = weigh(lb, &unit);
     if (total == lb->n) return true;
@@ -116,8 +116,9 @@ static struct place *find_places(const struct balancer *lb) {
 
 static uint64_t scaled(uint64_t units, int log2) { return log2 >= 0 ? units << log2 : units >> -log2; }
 
-/* Points per unit of weight: a power of two that an endpoint more or less rarely changes. Were it the ring's size by the
- * number of endpoints, all of them would gain and lose points with each change, and keys move among those that stay. */
+/* Points per unit of weight: a power of two that an endpoint more or less rarely changes. Were it the ring's size by
+ * the number of endpoints, all of them would gain and lose points with each change, and keys move among those that
+ * stay. */
 static int points_per_unit(const struct balancer *lb, uint64_t total) {
     uint64_t limit = max_size(RING_POINTS, (size_t)lb->n * RING_POINTS_PER_ENDPOINT),
              least = min_size(lb->opt.table_size, TABLE_MAX);
@@ -171,7 +172,8 @@ static bool is_prime(uint32_t n) {
     return n > 1;
 }
 
-/* A prime with room for a hundred places per endpoint. It grows in few steps, because another size places every key anew. */
+/* A prime with room for a hundred places per endpoint. It grows in few steps, because another size places every key
+ * anew. */
 static uint32_t maglev_size(const struct balancer *lb) {
     static const uint32_t sizes[] = {65537, 655373, 6553577};
     uint32_t n = min_size(max_size(lb->opt.table_size, lb->n), TABLE_MAX);
@@ -185,8 +187,8 @@ static uint32_t maglev_size(const struct balancer *lb) {
     return n;
 }
 
-/* Each endpoint takes the next free place of its own permutation in turn; one with half the greatest weight does so every
- * second time round. */
+/* Each endpoint takes the next free place of its own permutation in turn; one with half the greatest weight does so
+ * every second time round. */
 static bool build_maglev(struct balancer *lb) {
     uint32_t m = maglev_size(lb), heaviest = 0;
     struct cursor {

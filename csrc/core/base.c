@@ -41,8 +41,8 @@ static inline uint64_t fold(uint64_t a, uint64_t b) {
 #define K1 0xbb67ae8584caa73bULL
 #define K2 0x3c6ef372fe94f82bULL
 
-/* 16 bytes a step; the last 1 to 16 are covered by two loads that may overlap, so no byte is read one by one. The length
- * is in the start value: it tells apart what the overlap makes alike ("aaaa" and "aaaaa"). */
+/* 16 bytes a step; the last 1 to 16 are covered by two loads that may overlap, so no byte is read one by one. The
+ * length is in the start value: it tells apart what the overlap makes alike ("aaaa" and "aaaaa"). */
 uint64_t hash_bytes(const void *data, size_t n) {
     const uint8_t *p = data;
     uint64_t h = K0 ^ (n * K1), a = 0, b = 0;

@@ -36,7 +36,8 @@ static inline bool slice_eq(struct slice a, struct slice b) {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-/* Why the proxy itself answers. The order is the order of the statistics slots (stats.h) and of mosnpy.errors.Failure. */
+/* Why the proxy itself answers. The order is the order of the statistics slots (stats.h) and of
+ * mosnpy.errors.Failure. */
 #define FAILURES(X)                                                       \
     X(NONE, "--", "no failure")                                           \
     X(NO_ROUTE, "NR", "no route matches")                                 \

@@ -47,7 +47,8 @@ static void link_chunk(struct queue *q, struct chunk *c) {
     q->tail = c;
 }
 
-/* Fills the last chunk up and puts the rest into one new chunk. The chunk comes first: without memory nothing has changed. */
+/* Fills the last chunk up and puts the rest into one new chunk. The chunk comes first: without memory nothing has
+ * changed. */
 int queue_append_slow(struct chunk_pool *pool, struct queue *q, const void *data, size_t n) {
     const uint8_t *p = data;
     size_t room = q->tail ? q->tail->cap - q->tail->end : 0, first = min_size(room, n);

@@ -1,7 +1,7 @@
 /* Byte queues made of pooled chunks: what is to be written to a socket, or what is held back for later.
  *
- * A queue owns its chunks. `base` counts the bytes that ever left at the front, so a position in the stream
- * (base + index) stays valid while bytes are consumed: that is how a stream knows whether its request left (stream.h). */
+ * A queue owns its chunks. `base` counts the bytes that ever left at the front, so a position in the stream (base +
+ * index) stays valid while bytes are consumed: that is how a stream knows whether its request left (stream.h). */
 #ifndef MOSNPY_BUFFER_H
 #define MOSNPY_BUFFER_H
 
@@ -38,8 +38,8 @@ struct chunk *chunk_new(struct chunk_pool *pool, size_t cap);
 void chunk_free(struct chunk_pool *pool, struct chunk *c);
 
 void queue_init(struct queue *q);
-/* Copies p[0..n) to the end. 0, or -1 when memory is out (queue unchanged). Inline for the usual case, some bytes that fit
- * the last chunk: one comparison and the copy. */
+/* Copies p[0..n) to the end. 0, or -1 when memory is out (queue unchanged). Inline for the usual case, some bytes
+ * that fit the last chunk: one comparison and the copy. */
 int queue_append_slow(struct chunk_pool *pool, struct queue *q, const void *p, size_t n);
 static inline int queue_append(struct chunk_pool *pool, struct queue *q, const void *p, size_t n) {
     struct chunk *c = q->tail;
@@ -51,7 +51,8 @@ static inline int queue_append(struct chunk_pool *pool, struct queue *q, const v
 }
 /* Appends a chunk; ownership moves to the queue. */
 void queue_adopt(struct queue *q, struct chunk *c);
-/* n contiguous writable bytes at the end, n <= CHUNK_SIZE; NULL when memory is out. Follow with queue_commit(q, used<=n). */
+/* n contiguous writable bytes at the end, n <= CHUNK_SIZE; NULL when memory is out. Follow with queue_commit(q,
+ * used<=n). */
 uint8_t *queue_reserve_slow(struct chunk_pool *pool, struct queue *q, size_t n);
 static inline uint8_t *queue_reserve(struct chunk_pool *pool, struct queue *q, size_t n) {
     struct chunk *c = q->tail;

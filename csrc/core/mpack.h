@@ -36,7 +36,8 @@ struct mpack_iter {
 struct mpack_iter mpack_iter(struct mpack v);
 bool mpack_next(struct mpack_iter *it, struct mpack *value);
 bool mpack_next_pair(struct mpack_iter *it, struct slice *key, struct mpack *value);
-/* Typed reads with a default when absent or of another type (ints convert between signed and unsigned when they fit). */
+/* Typed reads with a default when absent or of another type (ints convert between signed and unsigned when they
+ * fit). */
 int64_t mpack_int(struct mpack v, int64_t dflt);
 double mpack_double(struct mpack v, double dflt);
 bool mpack_bool(struct mpack v, bool dflt);

@@ -1,6 +1,7 @@
 /* Statistics: one row of u64 slots per worker in memory shared by all processes. A worker writes its own row without
- * locks; the controller adds the rows up. Slots are handed out in blocks (one block per listener, upstream, endpoint,
- * route, command) by mosnpy/observe/slots.py, which reads these lists through the binding, so order and names live here alone. */
+ * locks; the controller adds the rows up. Slots are handed out in blocks (one block per listener, upstream,
+ * endpoint, route, command) by mosnpy/observe/slots.py, which reads these lists through the binding, so order and
+ * names live here alone. */
 #ifndef MOSNPY_STATS_H
 #define MOSNPY_STATS_H
 
@@ -97,7 +98,8 @@ enum { ROUTE_STATS(X) ROUTE_SLOTS };
 enum { OPERATION_STATS(X) OPERATION_SLOTS };
 #undef X
 
-/* The writer's side: `row` is this worker's row, `slots` its length. Blocks beyond the row are refused at plan build. */
+/* The writer's side: `row` is this worker's row, `slots` its length. Blocks beyond the row are refused at plan
+ * build. */
 struct stats {
     uint64_t *row;
     uint32_t slots;

@@ -1,6 +1,6 @@
-/* A timer sits at the level of the highest byte in which its due time differs from now, in the slot that byte names. When
- * the clock reaches a slot of an upper level, its timers are placed anew, each now at a lower one. Those more than a turn of
- * the top level away stay there, and are looked at once a turn. */
+/* A timer sits at the level of the highest byte in which its due time differs from now, in the slot that byte names.
+ * When the clock reaches a slot of an upper level, its timers are placed anew, each now at a lower one. Those more
+ * than a turn of the top level away stay there, and are looked at once a turn. */
 #include "timer.h"
 
 #define SLOT_BITS 8

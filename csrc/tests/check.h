@@ -3,9 +3,9 @@
  *     TEST(a_sentence_that_holds) { CHECK_EQ(1 + 1, 2); }
  *     int main(void) { RUN(a_sentence_that_holds); return 0; }
  *
- * A failed check is printed with file, line and test, and the test goes on; the program's exit status is then 1, whatever
- * main() returns. A test that is not run does not compile (unused function). MOSNPY_TEST=word runs the tests whose names
- * hold the word. */
+ * A failed check is printed with file, line and test, and the test goes on; the program's exit status is then 1,
+ * whatever main() returns. A test that is not run does not compile (unused function). MOSNPY_TEST=word runs the
+ * tests whose names hold the word. */
 #ifndef MOSNPY_CHECK_H
 #define MOSNPY_CHECK_H
 
@@ -68,8 +68,9 @@ __attribute__((unused)) static void check_run(const char *name, void (*test)(voi
     check_test = "main";
 }
 
-/* A copy of p[0..n) whose last byte is the last of a page; the page behind may not be touched, so that a read past the end
- * faults even where ASan can't see it. Writable. Good until GUARDED_MAX further calls; never freed by the caller. */
+/* A copy of p[0..n) whose last byte is the last of a page; the page behind may not be touched, so that a read past
+ * the end faults even where ASan can't see it. Writable. Good until GUARDED_MAX further calls; never freed by the
+ * caller. */
 #define GUARDED_MAX 16
 __attribute__((unused)) static uint8_t *guarded(const void *p, size_t n) {
     static struct {

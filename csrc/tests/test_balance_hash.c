@@ -1,5 +1,5 @@
-/* Ring and maglev: consistency, evenness, what becomes of a missing owner's keys. Counts have bounds far outside chance:
- * the draws are seeded, so a test that passes passes always. */
+/* Ring and maglev: consistency, evenness, what becomes of a missing owner's keys. Counts have bounds far outside
+ * chance: the draws are seeded, so a test that passes passes always. */
 #include "balance_model.h"
 
 static const enum lb_policy hashed[] = {LB_RING_HASH, LB_MAGLEV};

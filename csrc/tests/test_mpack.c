@@ -1,5 +1,6 @@
-/* The MessagePack reader: documents of another writer (mpack_documents.txt), every form of the specification by hand, and
- * documents that are cut, changed or made up. With file arguments it reads those instead of the committed documents. */
+/* The MessagePack reader: documents of another writer (mpack_documents.txt), every form of the specification by
+ * hand, and documents that are cut, changed or made up. With file arguments it reads those instead of the committed
+ * documents. */
 #include "check.h"
 
 #include "../core/mpack.h"
