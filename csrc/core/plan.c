@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct builder {
     struct plan *plan;
@@ -131,7 +132,8 @@ static bool build_balancer(struct builder *b, struct upstream *u, struct mpack v
     u->policy = opt.policy, u->hash_attr = ATTR_NONE;
     if (hash.n && (u->hash_attr = attr_find(u->codec, hash, &type)) == ATTR_NONE)
         return fail(b, "unknown hash attribute", hash);
-    u->lb = lb_new(&opt, u->lb_endpoints, u->endpoint_count, 0);
+    /* workers must not all begin with the same endpoint; where hashed keys live does not depend on the seed */
+    u->lb = lb_new(&opt, u->lb_endpoints, u->endpoint_count, hash_mix((uint64_t)getpid()));
     return u->lb || fail(b, "out of memory for the balancer of upstream", u->name);
 }
 
