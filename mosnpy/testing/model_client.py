@@ -8,11 +8,12 @@ all pipelines under way at once, and some vanish in the middle and are replaced.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mosnpy.testing.resp import Address, Wire, Word, encode
+from mosnpy.testing.resp import Address, Wire, WireError, Word, encode
 
 OK, QUEUED = b"+OK\r\n", b"+QUEUED\r\n"
 
@@ -55,6 +56,7 @@ class ModelClient:
         self.state = State()
         self.generation = 0
         self.wire = Wire(address, timeout=20)
+        self.history: deque[str] = deque(maxlen=25)  # the latest commands, for the message of a failure
         self.expected: list[tuple[list[Word], Expected]] = []
 
     # -- the model --
@@ -227,6 +229,7 @@ class ModelClient:
 
     def ask(self, words: list[Word], expected: Expected) -> None:
         self.expected.append((words, expected))
+        self.history.append(" ".join(str(word)[:30] for word in words))
 
     # -- on the wire --
 
@@ -236,17 +239,22 @@ class ModelClient:
             self.step()
         data = b"".join(encode(*words) for words, _ in self.expected)
         cut = self.random.randrange(len(data) + 1)
-        self.wire.send_raw(data[:cut])
-        self.wire.send_raw(data[cut:])
+        try:
+            self.wire.send_raw(data[:cut])
+            self.wire.send_raw(data[cut:])
+        except ConnectionError as error:
+            raise AssertionError(f"{self.tag}: {error} after {list(self.history)}") from None
 
     def receive(self) -> None:
-        for at, (words, expected) in enumerate(self.expected):
-            raw = self.wire.reply()
+        for words, expected in self.expected:
+            try:
+                raw = self.wire.reply()
+            except (OSError, WireError) as error:
+                raise AssertionError(f"{self.tag}: {words!r}: {error!r} in {list(self.history)}") from None
             right = expected(raw) if callable(expected) else raw == expected
             if not right:
-                history = [b" ".join(str(word)[:40].encode() for word in one) for one, _ in self.expected[: at + 1]]
                 raise AssertionError(
-                    f"{self.tag}: {words!r}: got {raw[:300]!r}, expected {expected!r:.300}; pipeline so far {history[-12:]}"
+                    f"{self.tag}: {words!r}: got {raw[:300]!r}, expected {expected!r:.300} in {list(self.history)}"
                 )
         self.expected.clear()
 
