@@ -219,5 +219,6 @@ def start_proxy(short_tmp: Path, request: pytest.FixtureRequest) -> Iterator[Cal
         return proxy.start(**options)
 
     yield start
+    Wire.close_opened()  # clients of a test that failed half-way would be waited for
     for proxy in started:
         proxy.stop()
