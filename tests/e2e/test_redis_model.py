@@ -47,7 +47,7 @@ def test_random_clients_see_only_their_own_history(front: Front, seed: int) -> N
     play(front, seed)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(5))
 def test_random_clients_over_shards(one_or_shards: Front, seed: int) -> None:
     play(one_or_shards, seed + 100)
 

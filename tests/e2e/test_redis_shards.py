@@ -245,6 +245,31 @@ class TestOneRedis:
             replies = wire.ask_all(["MULTI"], ["SET", f"k{number}", "1"], ["INCR", f"k{number}"], ["EXEC"])
             assert replies == [b"+OK\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n", b"*2\r\n+OK\r\n:2\r\n"]
 
+    def test_transactions_on_many_keys_in_one_write(self, one_or_shards: Front) -> None:
+        """Each chooses its own shard, while the EXEC of the one before is not answered yet."""
+        wire = one_or_shards.wire()
+        commands = [word for number in range(40) for word in (["MULTI"], ["INCR", f"k{number}"], ["PING"], ["EXEC"])]
+        assert wire.ask_all(*commands) == [b"+OK\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n", b"*2\r\n:1\r\n+PONG\r\n"] * 40
+
+    def test_transactions_without_a_key_in_one_write(self, one_or_shards: Front) -> None:
+        wire = one_or_shards.wire()
+        commands = [
+            word
+            for number in range(20)
+            for word in (["MULTI"], ["PING"], ["EXEC"], ["MULTI"], ["INCR", f"k{number}"], ["EXEC"])
+        ]
+        expected = [b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+PONG\r\n", b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n:1\r\n"]
+        assert wire.ask_all(*commands) == expected * 20
+
+    def test_watches_on_many_keys_in_one_write(self, one_or_shards: Front) -> None:
+        wire = one_or_shards.wire()
+        commands = [
+            word
+            for number in range(20)
+            for word in (["WATCH", f"k{number}"], ["MULTI"], ["INCR", f"k{number}"], ["EXEC"])
+        ]
+        assert wire.ask_all(*commands) == [b"+OK\r\n", b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n:1\r\n"] * 20
+
     def test_watch_on_one_key(self, one_or_shards: Front) -> None:
         wire, other = one_or_shards.wires(2)
         for number in range(10):
