@@ -96,7 +96,13 @@ struct redis_down {
     uint16_t *multi_shapes;  /* of the queued commands of a RESP3 client, for EXEC's reply of a RESP2 server; owned */
     uint32_t multi_shape_room;
     char *name, *lib_name, *lib_version; /* owned; NULL = none */
-    const struct redis_command *last;
+    const struct redis_command
+        *last; /* of the latest request; belongs to the plan of `last_generation` and dies with it */
+    uint64_t last_generation;
+    /* The latest lookup of a name of three or four letters (command_of): those bytes, what they name, under which plan. */
+    uint32_t cached_word;
+    uint64_t cached_generation;
+    const struct redis_command *cached;
     uint64_t born_ms;
     bool multi_subscribe; /* SUBSCRIBE queued in the transaction */
 };

@@ -47,7 +47,7 @@ static void describe(struct conn *c, struct resp_out *out) {
     char line[1536], laddr[128], last[64] = "NULL";
     uint64_t now = c->core->now_ms;
     subscriptions(d, &sub, &psub, &ssub, &monitor);
-    if (d->last)
+    if (d->last && d->last_generation == c->listener->plan->generation)
         for (size_t i = 0; i < d->last->full_name.n && i < sizeof last - 1; i++) {
             uint8_t ch = d->last->full_name.p[i];
             last[i] = ch == ' ' ? '|' : ch >= 'A' && ch <= 'Z' ? (char)(ch + 32) : (char)ch, last[i + 1] = 0;

@@ -91,7 +91,7 @@ struct stream *redis_stream(const struct redis_request *q, struct upstream *u, u
     s->upstream = u;
     s->lane_key = redis_lane_of(d);
     if (timeout_ms) s->deadline_ms = c->core->now_ms + timeout_ms;
-    if (q->cmd) s->op_base = c->listener->plan->stats.row, s->op[0] = operation_of(q->cmd);
+    if (q->cmd) s->op_base = c->core->stats.row, s->op[0] = operation_of(q->cmd);
     if (unlikely(d->resp == 3)) {
         s->part = redis_command_shape(q->cmd, q->r, q->p);
         s->tag = TAG_NONE;
@@ -264,13 +264,13 @@ static enum took take(const struct redis_request *q) {
         redis_reply_text(c, "-NOAUTH Authentication required.\r\n");
         return TOOK;
     }
-    if (likely(q->cmd != NULL)) d->last = q->cmd;
+    if (likely(q->cmd != NULL)) d->last = q->cmd, d->last_generation = c->listener->plan->generation;
     else if (resp_is_http(redis_arg(q, 0))) return CLOSE;
     enum took t = is_local(q, d) ? redis_local(q) : likely(q->cmd != NULL) ? PASS : redis_learn(q);
     if (likely(t == PASS)) t = route_request(q);
     if (likely(t == TOOK)) {
         c->listener->stat[LISTENER_requests_total]++;
-        if (q->cmd && q->cmd->stats) c->listener->plan->stats.row[q->cmd->stats + OPERATION_requests_total]++;
+        if (q->cmd && q->cmd->stats) c->core->stats.row[q->cmd->stats + OPERATION_requests_total]++;
     }
     return t;
 }
@@ -353,12 +353,27 @@ static enum took take_inline(struct conn *c, const uint8_t *p, size_t n) {
     return take(&q);
 }
 
+/* Clients say the same word again and again: a name of three or four letters is compared with the one before. Behind it stands
+ * "\r\n", so four bytes are there to be read, and the '\r' tells three from four. */
+static inline const struct redis_command *command_of(struct conn *c, struct redis_down *d, const uint8_t *p) {
+    uint32_t word = 0, len = d->request.arg[0].len;
+    uint64_t generation = c->listener->plan->generation;
+    if (likely(len - 3 < 2)) {
+        memcpy(&word, p + d->request.arg[0].off, sizeof word);
+        if (likely(word == d->cached_word && d->cached && d->cached_generation == generation)) return d->cached;
+    }
+    const struct redis_command *cmd = redis_table_resolve(redis_options(c)->table, &d->request, p);
+    bool whole_name = word && cmd && !cmd->sub_count && !cmd->parent;
+    d->cached = whole_name ? cmd : NULL, d->cached_word = word, d->cached_generation = generation;
+    return cmd;
+}
+
 /* One whole request at p. */
 static inline enum took take_frame(struct conn *c, const uint8_t *p, size_t n) {
     struct redis_down *d = redis_down(c);
     if (unlikely(d->request.argc == 0)) return d->request.form == RESP_INLINE ? take_inline(c, p, n) : TOOK;
     struct redis_request q = {.down = c, .r = &d->request, .p = p, .n = n};
-    q.cmd = redis_table_resolve(redis_options(c)->table, &d->request, p);
+    q.cmd = command_of(c, d, p);
     return take(&q);
 }
 

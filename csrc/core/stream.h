@@ -98,7 +98,7 @@ void stream_detach(struct stream *s);
 
 /* Counts a request on its route. */
 static inline uint64_t *route_stat(const struct conn *down, const struct route *r) {
-    return down->listener->plan->stats.row + r->stats;
+    return down->core->stats.row + r->stats;
 }
 static inline bool stream_is_first(const struct stream *s) { return s->down != NULL && s->down->head == s; }
 static inline void stream_reply(struct stream *s, const uint8_t *p, size_t n) {
