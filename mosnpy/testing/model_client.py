@@ -42,6 +42,7 @@ class State:
     name: bytes = b""
     queued: list[list[Word]] | None = None  # commands since MULTI
     failed: bool = False  # one of them was refused
+    subscribed: bool = False
     watched: set[tuple[int, str]] = field(default_factory=set)  # database and key
     touched: bool = False  # one of them was written since
     data: dict[int, dict[str, object]] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class ModelClient:
         self.wire = Wire(address, timeout=20)
         self.history: deque[str] = deque(maxlen=25)  # the latest commands, for the message of a failure
         self.expected: list[tuple[list[Word], Expected]] = []
+        self.messages: list[bytes] = []  # pushes due, in order; where they come between the replies is open
 
     # -- the model --
 
@@ -171,6 +173,8 @@ class ModelClient:
         state, dice = self.state, self.random.random()
         if state.queued is not None:
             self.inside_a_transaction(dice)
+        elif state.protocol == 3 and dice < 0.08:
+            self.publish_and_subscribe()
         elif dice < 0.70:
             command = self.data_command()
             self.ask(command, self.run(command))
@@ -181,7 +185,7 @@ class ModelClient:
             db = self.random.randrange(self.databases)
             self.ask(["SELECT", db], OK)
             state.db = db
-        elif dice < 0.89:
+        elif dice < 0.89 and not state.subscribed:
             state.protocol = self.random.choice([2, 3])
             head = b"%7\r\n" if state.protocol == 3 else b"*14\r\n"
             self.ask(["HELLO", state.protocol], lambda raw, head=head: raw.startswith(head))  # type: ignore[misc]
@@ -201,6 +205,20 @@ class ModelClient:
             self.state = State(data=state.data)
         else:
             self.ask(["NOSUCH", "x"], b"-ERR unknown command 'NOSUCH', with args beginning with: 'x' \r\n")
+
+    def publish_and_subscribe(self) -> None:
+        """RESP3 clients listen to their own channel, beside everything else they do."""
+        state, channel = self.state, f"{{{self.tag}}}:news".encode()
+        if not state.subscribed:
+            self.ask(["SUBSCRIBE", channel], b">3\r\n" + bulk(b"subscribe") + bulk(channel) + number(1))
+            state.subscribed = True
+        elif self.random.random() < 0.6:
+            text = b"n" * self.random.choice([1, 30, 40_000]) + str(self.random.randrange(1000)).encode()
+            self.ask(["PUBLISH", channel, text], number(1))
+            self.messages.append(b">3\r\n" + bulk(b"message") + bulk(channel) + bulk(text))
+        else:
+            self.ask(["UNSUBSCRIBE", channel], b">3\r\n" + bulk(b"unsubscribe") + bulk(channel) + number(0))
+            state.subscribed = False
 
     def inside_a_transaction(self, dice: float) -> None:
         state = self.state
@@ -248,7 +266,7 @@ class ModelClient:
     def receive(self) -> None:
         for words, expected in self.expected:
             try:
-                raw = self.wire.reply()
+                raw = self.reply()
             except (OSError, WireError) as error:
                 raise AssertionError(f"{self.tag}: {words!r}: {error!r} in {list(self.history)}") from None
             right = expected(raw) if callable(expected) else raw == expected
@@ -257,6 +275,20 @@ class ModelClient:
                     f"{self.tag}: {words!r}: got {raw[:300]!r}, expected {expected!r:.300} in {list(self.history)}"
                 )
         self.expected.clear()
+        while self.messages:
+            raw = self.wire.reply()
+            assert raw == self.messages.pop(0), (
+                f"{self.tag}: {raw[:200]!r} instead of a message in {list(self.history)}"
+            )
+
+    def reply(self) -> bytes:
+        """The next reply; messages of the client's own channel may come before it."""
+        while True:
+            raw = self.wire.reply()
+            if not raw.startswith(b">3\r\n$7\r\nmessage\r\n"):
+                return raw
+            if not self.messages or raw != self.messages.pop(0):
+                raise WireError(f"a message nobody sent, or not in its order: {raw[:200]!r}")
 
     def vanish(self) -> None:
         """Closes in the middle of whatever it is doing, half a command included; a successor starts with fresh keys."""
@@ -269,6 +301,7 @@ class ModelClient:
         else:
             self.wire.close()
         self.expected.clear()
+        self.messages.clear()
         self.generation += 1
         self.state = State()
         self.wire = Wire(self.address, timeout=20)

@@ -199,6 +199,27 @@ class TestServerWithoutResp3:
         wire.ask_all(["MULTI"], ["HGETALL", "h"], ["GET", "none"], ["ZSCORE", "z", "m"])
         assert wire.ask("EXEC") == b"*3\r\n%1\r\n$1\r\nf\r\n$1\r\nv\r\n_\r\n,2.5\r\n"
 
+    def test_commands_go_on_beside_a_subscription(self, old_proxied: Front) -> None:
+        """The server's RESP2 mode refuses them on the subscribed connection: they need another."""
+        wire, other = old_proxied.wire(3), old_proxied.wire()
+        wire.ask("SUBSCRIBE", "ch")
+        assert wire.ask("SET", "a", "1") == b"+OK\r\n"
+        assert wire.ask("GET", "none") == b"_\r\n"
+        assert wire.ask_all(["MULTI"], ["GET", "a"], ["EXEC"])[-1] == b"*1\r\n$1\r\n1\r\n"
+        assert other.ask("PUBLISH", "ch", "hi") == b":1\r\n"
+        assert wire.reply() == b">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n"
+
+    def test_hello_while_a_connection_is_borrowed(self, old_proxied: Front) -> None:
+        wire = old_proxied.wire()
+        wire.ok("WATCH", "w")
+        wire.hello(3)
+        assert wire.ask("GET", "none") == b"_\r\n"
+        wire.hello(2)
+        assert wire.ask_all(["GET", "none"], ["MULTI"], ["GET", "none"], ["EXEC"])[::3] == [
+            b"$-1\r\n",
+            b"*1\r\n$-1\r\n",
+        ]
+
     def test_subscriptions_become_pushes(self, old_proxied: Front) -> None:
         wire, other = old_proxied.wire(3), old_proxied.wire()
         assert wire.ask("SUBSCRIBE", "ch") == b">3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n"

@@ -201,6 +201,13 @@ class TestPushesOfResp3:
         assert front.wire().ask("PUBLISH", "ch", "x") == b":1\r\n"
 
 
+def test_reset_behind_other_commands_lets_them_finish(front: Front) -> None:
+    wire = front.wire(3)
+    wire.ask("SUBSCRIBE", "ch")
+    replies = wire.ask_all(["SET", "a", "1"], ["GET", "a"], ["RESET"], ["GET", "a"])
+    assert replies == [b"+OK\r\n", b"$1\r\n1\r\n", b"+RESET\r\n", b"$1\r\n1\r\n"]
+
+
 def test_database_and_user_outlive_a_subscription(front: Front) -> None:
     front.server.command("ACL", "SETUSER", "x", "on", ">pw", "~x:*", "&*", "+@all")
     wire = front.wire()
