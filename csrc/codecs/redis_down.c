@@ -194,7 +194,8 @@ static enum took route_request(const struct redis_request *q) {
     const struct redis_command *cmd = q->cmd;
     const struct route *route = route_find(c->listener->table, &msg);
     if (unlikely(!route)) return refuse(q, FAIL_NO_ROUTE, NULL);
-    if (unlikely(q->large && route->mirror)) return COLLECT;
+    if (unlikely(q->large && route->mirror) && q->r->need <= redis_options(c)->collect)
+        return COLLECT; /* longer: not mirrored */
     route_stat(c, route)[ROUTE_requests_total]++;
     if (unlikely(route->action == ROUTE_REPLY)) return local_route(q, route);
     if (unlikely(route->uses_resource && many_keys(q) && !keys_agree(q, route))) return route_by_key(q, route);
