@@ -107,8 +107,7 @@ def draw(report: Report, path: Path) -> None:
         figure.text(
             0.012,
             1 - 0.58 / height,
-            "Longer bars cost more. One proxy core, same load, interleaved rounds: bars are medians, whiskers the range over "
-            "rounds, upright marks the wanted ratio.",
+            "Longer bars cost more. Same core and load, interleaved rounds: medians, whiskers the range, marks the wanted ratio.",
             va="top",
             fontsize=10,
             color=PALE,
