@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import yaml
 
-from mosnpy.testing.waiting import FACTOR, free_port, until
+from mosnpy.testing.waiting import FACTOR, ends_with_us, free_port, until
 
 Config = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ class ProxyProcess:
         """`wrap` are words before the command, such as ("prlimit", "--nofile=64")."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*wrap, sys.executable, "-m", "mosnpy", "run", str(self.file)],
+                [*ends_with_us("TERM"), *wrap, sys.executable, "-m", "mosnpy", "run", str(self.file)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
             )  # fmt: skip

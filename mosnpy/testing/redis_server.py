@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mosnpy.testing.resp import Closed, Node, Wire, Word, parse
-from mosnpy.testing.waiting import free_port, until
+from mosnpy.testing.waiting import ends_with_us, free_port, until
 
 BINARY = shutil.which("redis-server")
 _DEFAULT_USER = "default reset on nopass sanitize-payload ~* &* +@all"
@@ -51,7 +51,7 @@ class RedisServer:
 
     def start(self) -> None:
         arguments = [
-            str(BINARY), "--port", str(self.port), "--bind", self.host, "--unixsocket", self.path,
+            *ends_with_us("KILL"), str(BINARY), "--port", str(self.port), "--bind", self.host, "--unixsocket", self.path,
             "--save", "", "--appendonly", "no", "--dir", str(self.directory), "--daemonize", "no",
             "--logfile", str(self.directory / "redis.log"), "--maxclients", "10000", "--tcp-backlog", "511",
             "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0",

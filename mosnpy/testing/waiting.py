@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -52,6 +53,16 @@ def free_port(host: str = "127.0.0.1") -> int:
                 continue
             return port
     raise AssertionError(f"no free port between {FIRST_PORT} and {LAST_PORT} on {host}")
+
+
+def ends_with_us(signal_name: str) -> list[str]:
+    """Words before a command that send it this signal when the test process dies, be it of a crash: no server is left over.
+
+    setpriv replaces itself by the command, so the process id stays that of the child. Linux ties this to the thread that
+    started it: start servers from the main thread.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", signal_name, "--"] if setpriv else []
 
 
 def has_ipv6() -> bool:
