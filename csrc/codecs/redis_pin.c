@@ -388,6 +388,7 @@ static enum took finish_transaction(const struct redis_request *q, struct upstre
     struct conn *up = d->transaction;
     bool shaped =
         tag == TAG_EXEC && d->resp == 3 && up && (up->state != CONN_OPEN || redis_up(up)->resp2) && q->down->streams;
+    d->transaction = NULL; /* the next may be of another shard; this connection's state follows with the replies */
     if (shaped) conn_wait(q->down, 1, 0);
     else d->multi_commands = 0;
     return t;

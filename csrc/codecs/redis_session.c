@@ -358,10 +358,9 @@ static enum took quit(const struct redis_request *q) {
 static enum took reset(const struct redis_request *q) {
     struct conn *c = q->down;
     struct redis_down *d = redis_down(c);
-    bool subscribed = false;
-    for (struct conn *up = d->pins; up; up = redis_up(up)->next_pin)
-        subscribed |= redis_up(up)->channels || redis_up(up)->patterns || redis_up(up)->monitor;
-    if (!subscribed && !settled(c)) return WAIT;
+    bool monitor = false;
+    for (struct conn *up = d->pins; up; up = redis_up(up)->next_pin) monitor |= redis_up(up)->monitor;
+    if (!monitor && !settled(c)) return WAIT;
     redis_unpin_all(c);
     redis_identity_put(c->core, d->identity);
     redis_identity_put(c->core, d->login);
