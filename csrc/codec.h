@@ -38,6 +38,7 @@ enum { FEED_CLOSE = -1, /* close at once */ FEED_FINISH = -2 /* take no more, cl
 
 struct codec {
     const char *name;
+    const char *family; /* codecs of one family convert into each other; NULL: none but itself */
     enum pool_mode mode;
     uint32_t down_session, up_session; /* bytes of protocol state behind each struct conn, zeroed at open */
     uint32_t max_stash;                /* most bytes of an unfinished frame the engine keeps for feed() */
@@ -72,6 +73,8 @@ struct codec {
     void (*close)(struct conn *c);
     /* Writes this protocol's own error for `why` as the complete reply of `s`, through stream_reply(). */
     void (*reply_failure)(struct stream *s, enum failure why, struct slice detail);
+    /* Down: c->codec_deadline_ms has passed (it is 0 again). NULL for codecs that never set it. */
+    void (*overdue)(struct conn *c);
     /* True while an idle client must not be timed out (subscriptions). */
     bool (*busy)(const struct conn *c);
     /* Frees core->codec_state of this codec. */

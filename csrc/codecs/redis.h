@@ -125,7 +125,7 @@ struct redis_up {
 
 static inline struct redis_down *redis_down(struct conn *c) { return (struct redis_down *)c->session; }
 static inline struct redis_up *redis_up(struct conn *c) { return (struct redis_up *)c->session; }
-static inline const struct redis_listener *redis_options(const struct conn *c) { return c->listener->options; }
+static inline const struct redis_listener *redis_options(const struct conn *c) { return c->service->options; }
 static inline uint64_t redis_lane(uint32_t resp, uint32_t db, const struct redis_identity *identity) {
     return (resp == 3) | (uint64_t)db << 1 | (uint64_t)(identity ? identity->id : 0) << 32;
 }

@@ -65,7 +65,7 @@ uint64_t redis_hash(const struct upstream *u, const struct redis_request *q, str
 
 struct upstream *redis_home_upstream(const struct redis_request *q, uint32_t *timeout_ms) {
     struct message msg = {q->down, q};
-    struct route_table *table = q->down->listener->table;
+    struct route_table *table = q->down->service->table;
     const struct route *r = route_find(table, &msg);
     struct upstream *u = r ? route_upstream(r, &msg) : NULL;
     for (uint32_t i = route_count(table); !u && i-- > 0;) /* the catch-all stands last */
@@ -165,7 +165,7 @@ static bool keys_agree(const struct redis_request *q, const struct route *first)
     redis_keys_begin(&it, q->cmd, q->r, q->p);
     if (!redis_keys_next(&it, &one.key)) return true;
     while (redis_keys_next(&it, &one.key))
-        if (route_find(q->down->listener->table, &msg) != first) return false;
+        if (route_find(q->down->service->table, &msg) != first) return false;
     return true;
 }
 
@@ -198,7 +198,7 @@ static enum took route_request(const struct redis_request *q) {
     struct message msg = {c, q};
     struct redis_down *d = redis_down(c);
     const struct redis_command *cmd = q->cmd;
-    const struct route *route = route_find(c->listener->table, &msg);
+    const struct route *route = route_find(c->service->table, &msg);
     if (unlikely(!route)) return refuse(q, FAIL_NO_ROUTE, NULL);
     if (unlikely(q->large && route->mirror) && q->r->need <= redis_options(c)->collect)
         return COLLECT; /* longer: not mirrored */

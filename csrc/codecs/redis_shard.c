@@ -175,7 +175,7 @@ static bool locate(const struct redis_request *q, struct upstream *u, const stru
         struct redis_request one = *q;
         one.key = key;
         struct message msg = {q->down, &one};
-        route = route_find(q->down->listener->table, &msg);
+        route = route_find(q->down->service->table, &msg);
         u = route ? route_upstream(route, &msg) : NULL;
         if (!u) return false; /* a key this client may not touch refuses the whole request */
     }

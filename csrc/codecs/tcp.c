@@ -18,7 +18,7 @@ static void tcp_connect(struct conn *down, const struct endpoint *skip) {
     struct tcp_session *session = (struct tcp_session *)down->session;
     struct message msg = {down, NULL};
     struct attr_value v;
-    const struct route *route = route_find(down->listener->table, &msg);
+    const struct route *route = route_find(down->service->table, &msg);
     struct upstream *u = route ? route_upstream(route, &msg) : NULL;
     enum failure why = FAIL_NO_ROUTE;
     if (u && !session->attempts) route_stat(down, route)[ROUTE_requests_total]++;

@@ -26,7 +26,7 @@ static struct endpoint *find_or_make(struct core *core, struct upstream *u, stru
     }
     snprintf(ep->name, sizeof ep->name, "%.*s", (int)min_size(spec->name.n, sizeof ep->name - 1), spec->name.p);
     ep->core = core, ep->addr = spec->addr, ep->addr_len = spec->addr_len;
-    ep->waiters_tail = &ep->waiters;
+    ep->waiters_tail = &ep->waiters, ep->queued_tail = &ep->queued;
     ep->next = core->endpoints, core->endpoints = ep;
     return ep;
 }
@@ -45,17 +45,32 @@ static void adopt_upstream(struct core *core, struct upstream *u, bool first) {
     }
 }
 
+/* The service of the new plan that stands for the one `c` has; NULL: there is none. */
+static const struct service *same_service(const struct chain *chain, const struct conn *c) {
+    for (uint32_t i = 0; i < chain->service_count; i++)
+        if (chain->services[i].codec == c->service->codec) return &chain->services[i];
+    return NULL;
+}
+
+static const struct chain *same_chain(const struct listener *l, const struct conn *c) {
+    for (uint32_t i = 0; i < l->chain_count; i++)
+        if (slice_eq(l->chains[i].name, c->chain->name)) return &l->chains[i];
+    return NULL;
+}
+
 /* Clients go on under the new plan's listener of the same id; without one they are let finish. */
 static void move_clients(struct core *core, struct plan *p) {
     for (struct conn *c = core->conns[DOWN], *next; c; c = next) {
         next = c->next;
         struct listener *l = plan_listener(p, c->listener->id);
-        if (!l || l->codec != c->codec) {
+        const struct chain *chain = l ? same_chain(l, c) : NULL;
+        const struct service *service = chain && c->service ? same_service(chain, c) : NULL;
+        if (!chain || (c->service && !service)) {
             if (c->streams == 0) conn_finish(c);
             continue;
         }
         struct plan *old = c->listener->plan;
-        c->listener = l;
+        c->listener = l, c->chain = chain, c->service = service;
         plan_ref(p);
         plan_unref(core, old);
         conn_arm_timer(c);

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "detect.h"
 #include "pool.h"
 #include "proxy_protocol.h"
 #include "stream.h"
@@ -25,13 +26,15 @@ static void conn_timer(struct timer *t, void *arg);
 struct conn *conn_new(struct core *core, const struct codec *codec, enum conn_side side, int fd,
                       enum conn_state state) {
     uint32_t session = side == DOWN ? codec->down_session : codec->up_session;
-    struct conn *c = slab_new(&core->conn_slabs[codec_index(codec) * 2 + side]);
+    uint32_t slab = codec == &detect_codec ? core->any_slab : codec_index(codec) * 2 + side;
+    struct conn *c = slab_new(&core->conn_slabs[slab]);
     if (!c) {
         close(fd);
         return NULL;
     }
     uint32_t gen = c->gen;
     memset(c, 0, sizeof *c + session);
+    c->slab = (uint8_t)slab, c->max_streams = UINT32_MAX;
     c->fd = fd, c->gen = gen, c->side = (uint8_t)side, c->state = (uint8_t)state, c->core = core, c->codec = codec;
     c->writable = state == CONN_OPEN;
     c->active_ms = c->opened_ms = core->now_ms;
@@ -70,6 +73,7 @@ static void close_up(struct conn *c, enum failure why) {
     c->owner = NULL;
     if (owner && c->codec->pin_lost) c->codec->pin_lost(owner, c);
     pool_wake_waiter(c->endpoint);
+    pool_serve(c->endpoint);
 }
 
 void conn_close(struct conn *c, enum failure why) {
@@ -82,6 +86,10 @@ void conn_close(struct conn *c, enum failure why) {
     c->state = CONN_DEAD;
     if (c->codec->close) c->codec->close(c);
     queue_clear(&core->chunks, &c->out);
+    if (unlikely(c->reset_on_close)) {
+        struct linger now = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
     free(c->in);
     free(c->local);
     c->in = NULL, c->in_start = c->in_end = c->in_cap = 0;
@@ -98,6 +106,20 @@ void conn_doom(struct conn *c, enum failure why) {
     if (c->doom || c->state == CONN_DEAD) return;
     c->doom = (uint8_t)why;
     conn_list_ready(c);
+}
+
+void conn_reset(struct conn *c, enum failure why) {
+    c->reset_on_close = true;
+    conn_doom(c, why);
+}
+
+bool conn_become(struct conn *c, const struct service *service) {
+    c->codec = service->codec, c->service = service;
+    c->codec_deadline_ms = 0, c->need = 0;
+    memset(c->session, 0, service->codec->down_session);
+    if (!service->codec->open || service->codec->open(c) == 0) return c->state != CONN_DEAD;
+    conn_close(c, FAIL_INTERNAL);
+    return false;
 }
 
 void conn_finish(struct conn *c) {
@@ -403,7 +425,9 @@ static void connect_done(struct conn *c) {
 void conn_ready(struct conn *c) {
     c->state = CONN_OPEN;
     endpoint_connected(c->endpoint);
-    for (struct stream *s = c->head; s; s = s->up_next) {
+    for (struct stream *s = c->head, *next; s; s = next) {
+        next = s->up_next;
+        if (!s->request && s->ops && s->ops->ready) s->ops->ready(s);
         if (!s->request) continue;
         s->out_pos = c->out.base + c->out.bytes;
         queue_adopt(&c->out, s->request);
@@ -451,6 +475,7 @@ void conn_arm_timer(struct conn *c) {
     if (c->state == CONN_DEAD) return;
     if (c->side == DOWN) {
         if (c->listener->idle_timeout_ms) when = c->active_ms + c->listener->idle_timeout_ms;
+        if (c->codec_deadline_ms && c->codec_deadline_ms < when) when = c->codec_deadline_ms;
         if ((c->paused & PAUSE_WAIT) && c->wait_until_ms && c->wait_until_ms < when) when = c->wait_until_ms;
     } else if (c->state < CONN_OPEN) {
         when = c->opened_ms + (c->endpoint->upstream ? c->endpoint->upstream->connect_timeout_ms : 1000);
@@ -468,6 +493,11 @@ static void down_timer(struct conn *c) {
         c->wait_expired = true;
         pool_cancel_wait(c);
         conn_unpause(c, PAUSE_WAIT);
+    }
+    if (c->codec_deadline_ms && now >= c->codec_deadline_ms) {
+        c->codec_deadline_ms = 0;
+        if (c->codec->overdue) c->codec->overdue(c);
+        if (c->state == CONN_DEAD) return;
     }
     if (idle && now >= c->active_ms + idle) {
         /* Waiting for an upstream, or listening for what others publish, is not idleness; not reading its replies is. */

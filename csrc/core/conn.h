@@ -43,10 +43,14 @@ struct conn {
     bool exclusive;       /* up: borrowed by `owner`, or idle in the lane */
     bool retired;         /* up: takes no new streams, closes when the open ones have ended */
     bool expect_proxy;    /* down: the PROXY protocol header has not come yet */
+    bool truncated;       /* TLS: the peer's FIN came without close_notify: bytes may be missing */
+    bool reset_on_close;  /* close with RST: the peer must not take what it has for the whole */
     uint8_t doom;         /* enum failure: to be closed for this reason at the next safe point; 0 = no */
     uint8_t close_reason; /* enum failure */
+    uint8_t slab;         /* index in core->conn_slabs this memory belongs to */
     struct core *core;
     const struct codec *codec;
+    struct tls *tls; /* owned; NULL: plaintext */
     struct queue out;
     uint8_t *in; /* an unfinished frame, or what came before a pause; NULL when nothing is kept */
     uint32_t in_start, in_end, in_cap;
@@ -61,12 +65,15 @@ struct conn {
 
     /* down */
     struct listener *listener;
-    struct conn *wait_next;       /* in endpoint->waiters */
-    struct endpoint *waiting_for; /* whose waiters list this is on */
-    uint64_t wait_until_ms;       /* 0: no limit */
-    uint32_t wait_below;          /* WAIT ends when fewer streams than this are open; 0: not waiting for that */
-    size_t held;                  /* bytes of replies that wait for an earlier one */
-    struct conn *blocked;         /* up: paused by us because we are slow */
+    const struct chain *chain;
+    const struct service *service; /* of the chain; NULL while the protocol is not known */
+    uint64_t codec_deadline_ms;    /* codec->overdue() is called then; 0: none. Follow with conn_arm_timer() */
+    struct conn *wait_next;        /* in endpoint->waiters */
+    struct endpoint *waiting_for;  /* whose waiters list this is on */
+    uint64_t wait_until_ms;        /* 0: no limit */
+    uint32_t wait_below;           /* WAIT ends when fewer streams than this are open; 0: not waiting for that */
+    size_t held;                   /* bytes of replies that wait for an earlier one */
+    struct conn *blocked;          /* up: paused by us because we are slow */
     uint32_t blocked_gen;
     uint64_t id;
     union address addr;   /* of the peer; PROXY protocol may replace it */
@@ -78,18 +85,24 @@ struct conn {
     struct lane *lane;
     struct conn *owner;       /* exclusive: the client that borrowed it; NULL: idle */
     uint32_t lane_slot;       /* index among the lane's shared connections */
+    uint32_t max_streams;     /* multiplexed: how many may be open at once */
+    uint32_t served;          /* requests it was given so far */
     uint64_t min_deadline_ms; /* not later than the earliest deadline of its streams; UINT64_MAX: none */
     uint64_t opened_ms;
 
     _Alignas(16) uint8_t session[]; /* codec->down_session / up_session bytes */
 };
 
+/* Down: from now on this is a connection of that service: its session is zeroed and opened. False: it was closed. */
+bool conn_become(struct conn *c, const struct service *service);
 /* A new connection on `fd` (owned from now on), registered with epoll; NULL when out of memory (fd closed). */
 struct conn *conn_new(struct core *core, const struct codec *codec, enum conn_side side, int fd, enum conn_state state);
 /* Closes at once: streams are failed (up) or orphaned (down), the codec is told, memory is freed after the batch. Idempotent. */
 void conn_close(struct conn *c, enum failure why);
 /* Closes later in this batch: for callers in the middle of the connection's own streams or feed. The first reason wins. */
 void conn_doom(struct conn *c, enum failure why);
+/* As conn_doom, and the peer sees a reset, not an end. */
+void conn_reset(struct conn *c, enum failure why);
 /* Reads no more; closes when streams have ended and everything is written. */
 void conn_finish(struct conn *c);
 /* Up: the handshake is over, waiting streams are sent. */

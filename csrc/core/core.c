@@ -150,8 +150,9 @@ struct core *core_new(struct stats stats, const volatile uint8_t *health, uint32
     timer_wheel_init(&core->wheel, core->now_ms);
     timer_init(&core->tick, core_tick, core);
     timer_set(&core->wheel, &core->tick, core->now_ms + TICK_MS);
-    uint32_t n = codec_count();
-    core->conn_slabs = calloc(n * 2, sizeof *core->conn_slabs);
+    uint32_t n = codec_count(), any = 0;
+    core->any_slab = n * 2;
+    core->conn_slabs = calloc(n * 2 + 1, sizeof *core->conn_slabs);
     core->scratch = malloc(core->scratch_size);
     core->epfd = epoll_create1(EPOLL_CLOEXEC);
     core->wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -165,7 +166,9 @@ struct core *core_new(struct stats stats, const volatile uint8_t *health, uint32
     for (uint32_t i = 0; i < n; i++) {
         slab_init(&core->conn_slabs[i * 2 + DOWN], sizeof(struct conn) + codecs[i]->down_session);
         slab_init(&core->conn_slabs[i * 2 + UP], sizeof(struct conn) + codecs[i]->up_session);
+        if (codecs[i]->down_session > any) any = codecs[i]->down_session;
     }
+    slab_init(&core->conn_slabs[core->any_slab], sizeof(struct conn) + any);
     return core;
 }
 
@@ -185,7 +188,7 @@ static void reap(struct core *core) {
             continue;
         }
         c->gen++;
-        slab_put(&core->conn_slabs[codec_index(c->codec) * 2 + c->side], c);
+        slab_put(&core->conn_slabs[c->slab], c);
     }
 }
 
@@ -204,7 +207,7 @@ uint64_t core_free(struct core *core) {
     if (core->tick.pprev) timer_cancel(&core->wheel, &core->tick);
     for (struct core_event *e = core->events, *next; e; e = next) next = e->next, free(e);
     uint64_t leaked = core->streams.live + core->chunks.live + core->wheel.armed + (core->endpoints != NULL);
-    for (uint32_t i = 0; core->conn_slabs && i < codec_count() * 2; i++)
+    for (uint32_t i = 0; core->conn_slabs && i <= core->any_slab; i++)
         leaked += core->conn_slabs[i].live, slab_free(&core->conn_slabs[i]);
     for (uint32_t i = 0; codecs[i]; i++)
         if (core->codec_state[i]) codecs[i]->core_close(core->codec_state[i]);

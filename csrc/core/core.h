@@ -76,7 +76,8 @@ struct core {
     uint32_t scratch_size;
     bool scratch_filled; /* a read filled scratch in this batch: grow it */
     struct slab streams;
-    struct slab *conn_slabs; /* one per codec and side */
+    struct slab *conn_slabs; /* one per codec and side, and one for clients whose codec is not known at first */
+    uint32_t any_slab;       /* index of the latter */
     struct plan *plan;
     struct plan *retired_plans;
     struct endpoint *endpoints;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "conn.h"
+#include "detect.h"
 
 #define ACCEPT_BATCH 64  /* connections per turn, so that a storm of them cannot starve those that are there */
 #define ACCEPT_PAUSE 100 /* ms without accepting after running out of descriptors; clients wait in the backlog */
@@ -77,8 +78,10 @@ void acceptors_set(struct core *core, const void *id_fd_pairs, uint32_t count) {
 
 static void refuse(struct listener *l, int fd) {
     l->stat[LISTENER_connections_refused]++;
-    if (l->codec->refusal.n) {
-        ssize_t r = send(fd, l->codec->refusal.p, l->codec->refusal.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const struct chain *chain = &l->chains[0];
+    struct slice words = chain->service_count == 1 && !chain->tls ? chain->services[0].codec->refusal : SLICE("");
+    if (words.n) {
+        ssize_t r = send(fd, words.p, words.n, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)r;
     }
     close(fd);
@@ -87,14 +90,14 @@ static void refuse(struct listener *l, int fd) {
 static void welcome(struct core *core, struct listener *l, int fd, const union address *addr) {
     int one = 1;
     if (addr->sa.sa_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    struct conn *c = conn_new(core, l->codec, DOWN, fd, CONN_OPEN);
+    struct conn *c = conn_new(core, detect_first(l), DOWN, fd, CONN_OPEN);
     if (!c) return;
-    c->listener = l, c->addr = *addr, c->id = ++core->next_id, c->expect_proxy = l->proxy_protocol;
+    c->listener = l, c->chain = &l->chains[0], c->addr = *addr, c->id = ++core->next_id,
+    c->expect_proxy = l->proxy_protocol;
     plan_ref(l->plan);
     l->stat[LISTENER_connections_total]++;
     l->stat[LISTENER_connections_active]++;
-    if (!c->expect_proxy && l->codec->open && l->codec->open(c) < 0) conn_close(c, FAIL_INTERNAL);
-    else if (c->state != CONN_DEAD) conn_arm_timer(c);
+    if (c->expect_proxy || detect_begin(c)) conn_arm_timer(c);
 }
 
 /* Out of descriptors, or nearly: those who come wait in the backlog. */

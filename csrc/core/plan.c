@@ -6,6 +6,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#if __has_include("tls_config.h") /* TODO(tls) */
+#include "tls_config.h"
+#else
+#define tls_server_new(v, e, n) ((void)(v), NULL)
+#define tls_client_new(v, e, n) ((void)(v), NULL)
+#define tls_server_free(t) ((void)(t))
+#define tls_client_free(t) ((void)(t))
+#endif
+
 struct builder {
     struct plan *plan;
     char *err;
@@ -161,7 +170,73 @@ static bool build_upstream(struct builder *b, struct upstream *u, struct mpack v
     if (u->codec->upstream_new &&
         !(u->options = u->codec->upstream_new(mpack_get(v, "options"), p, b->err, b->err_size)))
         return false;
+    struct mpack tls = mpack_get(v, "tls");
+    if (tls.type == MP_MAP && !(u->tls = tls_client_new(tls, b->err, b->err_size))) return false;
     return build_endpoints(b, u, mpack_get(v, "endpoints")) && build_balancer(b, u, mpack_get(v, "lb"));
+}
+
+bool codecs_related(const struct codec *from, const struct codec *to) {
+    return from == to || (from->family && to->family && strcmp(from->family, to->family) == 0);
+}
+
+static bool build_service(struct builder *b, struct service *s, struct slice listener, struct mpack v) {
+    struct plan *p = b->plan;
+    s->codec = codec_find(mpack_slice(mpack_get(v, "codec")));
+    if (!s->codec) return fail(b, "unknown codec of listener", listener);
+    if (s->codec->listener_new &&
+        !(s->options = s->codec->listener_new(mpack_get(v, "options"), p, b->err, b->err_size)))
+        return false;
+    s->table =
+        route_table_new(mpack_get(v, "table"), s->codec, p->upstream_index, p->upstream_count, b->err, b->err_size);
+    if (!s->table) return false;
+    for (uint32_t i = 0; i < route_count(s->table); i++) {
+        struct route *r = route_at(s->table, i);
+        if (!plan_stat(p, r->stats, ROUTE_SLOTS))
+            return fail(b, "statistics slots out of range for a route of listener", listener);
+        if (r->mirror && r->mirror->codec != s->codec)
+            return fail(b, "a mirror speaks another protocol than listener", listener);
+        if (r->to && !codecs_related(s->codec, r->to->codec))
+            return fail(b, "an upstream speaks another protocol than listener", listener);
+    }
+    return true;
+}
+
+static bool build_services(struct builder *b, struct chain *chain, struct slice listener, struct mpack list) {
+    struct mpack v;
+    if (list.type != MP_ARRAY || list.count == 0) return fail(b, "no protocols in listener", listener);
+    chain->services = calloc(list.count, sizeof *chain->services);
+    if (!chain->services) return fail(b, "out of memory for listener", listener);
+    for (struct mpack_iter it = mpack_iter(list); mpack_next(&it, &v);)
+        if (!build_service(b, &chain->services[chain->service_count++], listener, v)) return false;
+    return true;
+}
+
+static bool build_chain(struct builder *b, struct chain *chain, struct slice listener, struct mpack v) {
+    struct mpack names = mpack_get(v, "sni"), tls = mpack_get(v, "tls"), name;
+    chain->name = mpack_slice(mpack_get(v, "name"));
+    chain->names = calloc((names.type == MP_ARRAY ? names.count : 0) + 1u, sizeof *chain->names);
+    if (!chain->names) return fail(b, "out of memory for listener", listener);
+    for (struct mpack_iter it = mpack_iter(names); names.type == MP_ARRAY && mpack_next(&it, &name);)
+        chain->names[chain->name_count++] = mpack_slice(name);
+    if (tls.type == MP_MAP && !(chain->tls = tls_server_new(tls, b->err, b->err_size))) return false;
+    if (mpack_get(v, "codec").type == MP_STR && mpack_get(v, "protocols").type != MP_ARRAY) { /* TODO(config): old form */
+        chain->services = calloc(1, sizeof *chain->services);
+        return chain->services && build_service(b, &chain->services[chain->service_count++], listener, v);
+    }
+    return build_services(b, chain, listener, mpack_get(v, "protocols"));
+}
+
+static bool build_chains(struct builder *b, struct listener *l, struct mpack v) {
+    struct mpack list = mpack_get(v, "chains"), one;
+    uint32_t count = 1 + (list.type == MP_ARRAY ? list.count : 0);
+    l->chains = calloc(count, sizeof *l->chains);
+    if (!l->chains) return fail(b, "out of memory for listener", l->name);
+    l->chain_count = 1;
+    if (!build_chain(b, &l->chains[0], l->name, v)) return false;
+    l->chains[0].name = SLICE("");
+    for (struct mpack_iter it = mpack_iter(list); count > 1 && mpack_next(&it, &one);)
+        if (!build_chain(b, &l->chains[l->chain_count++], l->name, one)) return false;
+    return true;
 }
 
 static bool build_listener(struct builder *b, struct listener *l, struct mpack v) {
@@ -169,30 +244,13 @@ static bool build_listener(struct builder *b, struct listener *l, struct mpack v
     l->plan = p;
     l->name = mpack_slice(mpack_get(v, "name"));
     l->id = read_u32(v, "id", 0);
-    l->codec = codec_find(mpack_slice(mpack_get(v, "codec")));
-    if (!l->codec) return fail(b, "unknown codec of listener", l->name);
     l->stat = plan_stat(p, read_u32(v, "stats", 0), LISTENER_SLOTS);
     if (!l->stat) return fail(b, "statistics slots out of range for listener", l->name);
     l->max_connections = read_u32(v, "max_connections", UINT32_MAX);
     l->idle_timeout_ms = read_u32(v, "idle_timeout_ms", 0);
     l->client_buffer = read_u32(v, "client_buffer", 64u << 20);
     l->proxy_protocol = mpack_bool(mpack_get(v, "proxy_protocol"), false);
-    if (l->codec->listener_new &&
-        !(l->options = l->codec->listener_new(mpack_get(v, "options"), p, b->err, b->err_size)))
-        return false;
-    l->table =
-        route_table_new(mpack_get(v, "table"), l->codec, p->upstream_index, p->upstream_count, b->err, b->err_size);
-    if (!l->table) return false;
-    for (uint32_t i = 0; i < route_count(l->table); i++) {
-        if (!plan_stat(p, route_at(l->table, i)->stats, ROUTE_SLOTS))
-            return fail(b, "statistics slots out of range for a route of listener", l->name);
-        struct route *r = route_at(l->table, i);
-        if (r->mirror && r->mirror->codec != l->codec)
-            return fail(b, "a mirror speaks another protocol than listener", l->name);
-        if (r->to && r->to->codec != l->codec)
-            return fail(b, "an upstream speaks another protocol than listener", l->name);
-    }
-    return true;
+    return build_chains(b, l, v);
 }
 
 static bool build(struct builder *b, struct mpack root) {
@@ -233,15 +291,27 @@ struct plan *plan_new(const uint8_t *doc, size_t n, struct stats stats, char *er
     return p;
 }
 
+static void free_chain(struct chain *chain) {
+    for (uint32_t i = 0; i < chain->service_count; i++) {
+        struct service *s = &chain->services[i];
+        if (s->table) route_table_free(s->table);
+        if (s->options && s->codec->listener_free) s->codec->listener_free(s->options);
+    }
+    if (chain->tls) tls_server_free(chain->tls);
+    free(chain->services);
+    free(chain->names);
+}
+
 void plan_free(struct plan *p) {
     if (!p) return;
     for (uint32_t i = 0; i < p->listener_count; i++) {
         struct listener *l = &p->listeners[i];
-        if (l->table) route_table_free(l->table);
-        if (l->options && l->codec->listener_free) l->codec->listener_free(l->options);
+        for (uint32_t k = 0; k < l->chain_count; k++) free_chain(&l->chains[k]);
+        free(l->chains);
     }
     for (uint32_t i = 0; i < p->upstream_count; i++) {
         struct upstream *u = &p->upstreams[i];
+        if (u->tls) tls_client_free(u->tls);
         if (u->lb) lb_free(u->lb);
         if (u->options && u->codec->upstream_free) u->codec->upstream_free(u->options);
         free(u->endpoints);

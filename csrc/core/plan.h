@@ -20,7 +20,10 @@
 
 struct core;
 struct conn;
+struct stream;
 struct lane;
+struct tls_server;
+struct tls_client;
 
 union address {
     struct sockaddr sa;
@@ -29,14 +32,31 @@ union address {
     struct sockaddr_un un;
 };
 
+/* One protocol of a listener with its routes. */
+struct service {
+    const struct codec *codec;
+    void *options; /* codec->listener_new */
+    struct route_table *table;
+};
+
+/* What is spoken on a connection: one protocol, or several to detect from, maybe within TLS. The first chain is the listener's
+ * own, the others are chosen by the name a TLS client asks for (SNI). */
+struct chain {
+    struct slice name;   /* stable over reloads; empty for the first */
+    struct slice *names; /* exact or "*.suffix", lower case */
+    uint32_t name_count;
+    struct service *services; /* in the order of detection */
+    uint32_t service_count;
+    struct tls_server *tls; /* NULL: plaintext only (the first chain), or as the first chain */
+};
+
 struct listener {
     struct plan *plan;
     struct slice name;
     uint32_t id;    /* stable over reloads */
     uint64_t *stat; /* LISTENER_SLOTS block */
-    const struct codec *codec;
-    void *options; /* codec->listener_new */
-    struct route_table *table;
+    struct chain *chains;
+    uint32_t chain_count; /* at least 1 */
     uint32_t max_connections, idle_timeout_ms, client_buffer;
     bool proxy_protocol;
 };
@@ -62,6 +82,8 @@ struct
     uint64_t ejected_until_ms;            /* 0 = not ejected */
     uint64_t retry_at_ms;                 /* no new connection before */
     struct conn *waiters, **waiters_tail; /* clients waiting for an exclusive connection (conn.wait_next) */
+    struct stream *queued, **queued_tail; /* streams waiting for a connection (stream.up_next) */
+    uint32_t queued_count;
 };
 
 struct upstream {
@@ -69,7 +91,8 @@ struct upstream {
     struct slice name;
     uint64_t *stat; /* UPSTREAM_SLOTS block */
     const struct codec *codec;
-    void *options; /* codec->upstream_new */
+    void *options;          /* codec->upstream_new */
+    struct tls_client *tls; /* NULL: plaintext */
     uint32_t connect_timeout_ms, idle_timeout_ms;
     uint32_t connections, max_connections, max_pending, attempts; /* connections: shared ones per endpoint and lane */
     uint8_t proxy_protocol;                                       /* 0 off, 1, 2 */
@@ -114,6 +137,8 @@ void *plan_section(const struct plan *p, const struct codec *codec);
 /* A statistics block of `slots` slots at `base`, NULL (err set) when outside the row. A plan without row gets a dummy. */
 uint64_t *plan_stat(const struct plan *p, uint32_t base, uint32_t slots);
 struct listener *plan_listener(const struct plan *p, uint32_t id);
+/* Whether requests of codec `from` may be sent to servers of codec `to`: the same protocol, or one family. */
+bool codecs_related(const struct codec *from, const struct codec *to);
 
 /* The data thread's side: makes `p` the plan in force. */
 void plan_adopt(struct core *core, struct plan *p);

@@ -143,6 +143,82 @@ struct conn *pool_borrow(struct endpoint *ep, uint64_t key, struct conn *owner, 
     return c;
 }
 
+/* ---- one request each, or several by id ---- */
+
+struct conn *pool_take(struct endpoint *ep, uint64_t key, enum failure *why) {
+    struct upstream *u = ep->upstream;
+    struct lane *lane = likely(ep->lanes && ep->lanes->key == key) ? ep->lanes : pool_lane(ep, key);
+    *why = FAIL_NO_ENDPOINT;
+    if (!u || !lane) return NULL;
+    struct conn *c = lane->idle;
+    if (likely(c != NULL)) {
+        lane->idle = c->wait_next, lane->idle_count--;
+        c->wait_next = NULL;
+        return c;
+    }
+    *why = FAIL_OVERFLOW;
+    if (ep->connections >= u->max_connections && !close_one_idle(ep)) return NULL;
+    return open_connection(lane, true, why);
+}
+
+struct conn *pool_multiplex(struct endpoint *ep, uint64_t key, enum failure *why) {
+    struct upstream *u = ep->upstream;
+    struct lane *lane = likely(ep->lanes && ep->lanes->key == key) ? ep->lanes : pool_lane(ep, key);
+    *why = FAIL_NO_ENDPOINT;
+    if (!u || !lane) return NULL;
+    if (unlikely(lane->shared_count != u->connections) && !lane_resize(lane, u->connections)) return NULL;
+    uint32_t empty = UINT32_MAX;
+    for (uint32_t i = 0; i < lane->shared_count; i++) {
+        struct conn *c = lane->shared[i];
+        if (likely(c && c->streams < c->max_streams)) return c;
+        if (!c && empty == UINT32_MAX) empty = i;
+    }
+    *why = FAIL_OVERFLOW;
+    if (empty == UINT32_MAX || (ep->connections >= u->max_connections && !close_one_idle(ep))) return NULL;
+    struct conn *c = open_connection(lane, false, why);
+    if (c) c->lane_slot = empty, lane->shared[empty] = c;
+    return c;
+}
+
+/* ---- standing in line ---- */
+
+enum failure pool_queue(struct endpoint *ep, struct stream *s) {
+    if (!ep->upstream || ep->queued_count >= ep->upstream->max_pending) return FAIL_OVERFLOW;
+    s->queued = true, s->queued_at = ep, s->up_next = NULL;
+    *ep->queued_tail = s, ep->queued_tail = &s->up_next;
+    ep->queued_count++;
+    return FAIL_NONE;
+}
+
+void pool_unqueue(struct stream *s) {
+    struct endpoint *ep = s->queued_at;
+    if (!s->queued) return;
+    struct stream **at = &ep->queued;
+    while (*at && *at != s) at = &(*at)->up_next;
+    if (*at && !(*at = s->up_next)) ep->queued_tail = at;
+    ep->queued_count--;
+    s->queued = false, s->queued_at = NULL, s->up_next = NULL;
+}
+
+void pool_serve(struct endpoint *ep) {
+    struct stream *s = ep->queued;
+    if (likely(!s)) return;
+    pool_unqueue(s);
+    s->ops->turn(s);
+}
+
+/* Those whose time is over; all of them when the endpoint is in no plan any more. */
+static void expire_queue(struct endpoint *ep, uint64_t now) {
+    for (struct stream *s = ep->queued, *next; s; s = next) {
+        next = s->up_next;
+        if (ep->upstream && s->deadline_ms > now) continue;
+        pool_unqueue(s);
+        stream_fail(s, ep->upstream ? FAIL_TIMEOUT : FAIL_NO_ENDPOINT);
+    }
+}
+
+/* ---- back, or not ---- */
+
 void pool_give_back(struct conn *up) {
     struct lane *lane = up->lane;
     struct endpoint *ep = up->endpoint;
@@ -156,6 +232,7 @@ void pool_give_back(struct conn *up) {
     up->wait_next = lane->idle, lane->idle = up, lane->idle_count++;
     lane->used_ms = up->active_ms = up->core->now_ms;
     pool_wake_waiter(ep);
+    pool_serve(ep);
 }
 
 /* ---- leaving ---- */
@@ -212,6 +289,7 @@ static void sweep_lanes(struct endpoint *ep, uint64_t now) {
 void pool_sweep(struct core *core) {
     for (struct endpoint **at = &core->endpoints, *ep; (ep = *at) != NULL;) {
         sweep_lanes(ep, core->now_ms);
+        if (ep->queued) expire_queue(ep, core->now_ms);
         if (!ep->upstream)
             while (ep->waiters) pool_wake_waiter(ep);
         if (ep->refs == 0 && ep->connections == 0 && !ep->lanes) {

@@ -5,7 +5,7 @@
  * client's requests stay in order, and a LIFO list of idle exclusive ones. Modes:
  *   PIPELINE   pool_shared; exclusive ones by pool_borrow for what must not be shared
  *   MULTIPLEX  pool_shared; the codec maps ids
- *   PING_PONG  pool_borrow per stream, pool_give_back after the reply
+ *   PING_PONG  pool_take per stream, pool_give_back after the reply; who finds none waits in the endpoint's queue
  *   PINNED     pool_borrow per client, closed with it */
 #ifndef MOSNPY_POOL_H
 #define MOSNPY_POOL_H
@@ -30,6 +30,16 @@ struct conn *pool_shared(struct endpoint *ep, uint64_t key, uint64_t affinity, e
 /* An exclusive connection for `owner` (maybe still connecting). NULL with *why == FAIL_NONE: over max_connections, `owner`
  * was put on the endpoint's waiters and paused (PAUSE_WAIT); it is fed again when one is free. */
 struct conn *pool_borrow(struct endpoint *ep, uint64_t key, struct conn *owner, enum failure *why);
+/* As pool_borrow for one request: the connection has no owner and its streams are what keeps it busy. NULL with *why. */
+struct conn *pool_take(struct endpoint *ep, uint64_t key, enum failure *why);
+/* A shared connection with room for one more stream (conn.max_streams), the fullest of them first. NULL with *why. */
+struct conn *pool_multiplex(struct endpoint *ep, uint64_t key, enum failure *why);
+/* Puts s in line for a connection of ep (ops->turn() when there is one; its deadline holds meanwhile). FAIL_OVERFLOW when
+ * max_pending wait already. */
+enum failure pool_queue(struct endpoint *ep, struct stream *s);
+void pool_unqueue(struct stream *s);
+/* Capacity was freed: the next in line gets its turn. */
+void pool_serve(struct endpoint *ep);
 /* Back to the lane, clean (the codec has made sure), or closed if the lane has enough or the connection is retired. */
 void pool_give_back(struct conn *up);
 /* No new streams; closes when empty. A shared connection leaves its slot, so that the next request opens another. */

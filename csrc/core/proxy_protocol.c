@@ -1,5 +1,7 @@
 #include "proxy_protocol.h"
 
+#include "detect.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +82,7 @@ ssize_t proxy_protocol_read(struct conn *c, const uint8_t *p, size_t n) {
     else if (memcmp(p, "PROXY ", min_size(n, 6)) == 0) k = read_v1(c, p, n);
     if (k <= 0) return k;
     c->expect_proxy = false;
-    if (c->codec->open && c->codec->open(c) < 0) return FEED_CLOSE;
+    if (!detect_begin(c)) return FEED_CLOSE;
     if ((size_t)k == n || c->paused || c->state != CONN_OPEN) return k;
     ssize_t more = c->codec->feed(c, p + k, n - (size_t)k); /* what came along behind the header */
     return more < 0 ? more : k + more;

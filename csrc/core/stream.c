@@ -282,6 +282,7 @@ static void redispatch(struct stream *s, struct conn *lost, enum failure why) {
     why = again;
 fail:
     if (bytes) chunk_free(&core->chunks, bytes);
+    if (s->ops && s->ops->lost && !s->expired && s->ops->lost(s, why)) return;
     if (s->expired ? !s->down : !s->down && !s->ops) stream_free(s);
     else if (!s->expired) stream_fail(s, why);
 }
@@ -305,7 +306,14 @@ uint64_t stream_expire(struct conn *up, uint64_t now_ms) {
             live |= s->down || s->ops;
             continue;
         }
-        hit = true;
+        uint64_t later = s->ops && s->ops->due ? s->ops->due(s, now_ms) : 0;
+        if (later > now_ms) {
+            s->deadline_ms = later;
+            if (later < earliest) earliest = later;
+            live = true;
+            continue;
+        }
+        hit |= up->codec->mode == POOL_PIPELINE;
         s->expired = true;
         if (s->down || s->ops) stream_fail(s, FAIL_TIMEOUT);
     }

@@ -27,6 +27,15 @@ struct stream_ops {
     void (*fail)(struct stream *s, enum failure why);
     /* The client has gone; s leaves its list after this. NULL: nothing to do. */
     void (*orphan)(struct stream *s);
+    /* The rest is for codecs that keep their requests themselves (HTTP); NULL: the engine does as stream_send describes. */
+    /* The connection s was attached to is open now. May end s and others. */
+    void (*ready)(struct stream *s);
+    /* The connection is lost (s is detached). True: s goes on elsewhere or has ended; false: fail(). */
+    bool (*lost)(struct stream *s, enum failure why);
+    /* The deadline has passed: a later one if there was progress meanwhile, 0 to let it fail. */
+    uint64_t (*due)(struct stream *s, uint64_t now_ms);
+    /* Queued (pool_queue): a connection may be had now; s is off the queue. */
+    void (*turn)(struct stream *s);
 };
 
 struct stream {
@@ -48,6 +57,8 @@ struct stream {
     bool expired;         /* was failed by its deadline; still on the up list to swallow the late reply */
     bool started;         /* bytes of a reply that has not ended have come */
     bool replayable;      /* may be dispatched again over a shared connection while no byte of it has left */
+    bool queued;          /* on its endpoint's queue for a connection */
+    struct endpoint *queued_at;
     bool unordered;   /* its reply may leave before those of earlier requests: the protocol tells them apart by id */
     uint8_t tag;      /* codec's */
     uint64_t wire_id; /* multiplexed protocols: its id on the upstream connection (idmap.h) */
