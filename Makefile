@@ -127,6 +127,7 @@ C_TESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
 C_FUZZERS := $(patsubst csrc/tests/fuzz_%.c,%,$(wildcard csrc/tests/fuzz_*.c))
 FUZZ ?= $(C_FUZZERS)
 C_FLAGS := -std=gnu11 -Wall -Wextra -Werror -Icsrc -fno-omit-frame-pointer -MMD -MP
+C_LIBS := -lpcre2-8 -lssl -lcrypto -lm -lpthread
 CTEST_FLAGS := $(C_FLAGS) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ_FLAGS := $(C_FLAGS) -g -O2 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1:strict_string_checks=1
@@ -145,7 +146,7 @@ build/ctest/core.a: $(C_SOURCES:%.c=build/ctest/%.o)
 	@rm -f $@
 	@ar rcs $@ $^
 build/ctest/%: build/ctest/csrc/tests/%.o build/ctest/core.a
-	$(Q)$(CC) $(CTEST_FLAGS) $^ -lpcre2-8 -lm -lpthread -o $@
+	$(Q)$(CC) $(CTEST_FLAGS) $^ $(C_LIBS) -o $@
 run-%: build/ctest/%
 	@build/ctest/$* && echo "ok $*"
 
@@ -162,7 +163,7 @@ build/fuzz/core.a: $(C_SOURCES:%.c=build/fuzz/%.o)
 	@rm -f $@
 	@ar rcs $@ $^
 build/fuzz/%: build/fuzz/csrc/tests/fuzz_%.o build/fuzz/core.a
-	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer $^ -lpcre2-8 -lm -lpthread -o $@
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer $^ $(C_LIBS) -o $@
 # What it finds new goes to build/; tests/data/fuzz/<name> holds the seeds, and inputs that once broke something.
 fuzz-%: build/fuzz/%
 	@mkdir -p build/fuzz/corpus/$*

@@ -31,6 +31,8 @@ os.chdir(ROOT)
 CORE = "mosnpy.core._core"  # the one extension that carries the C; other modules cimport from it
 C_FOLDERS = ("core", "codecs", "route", "filters")
 CFLAGS = ["-O3", "-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra"]  # no -march: a wheel runs on every x86-64
+# What the C includes from elsewhere: header, package on Debian, on Fedora.
+HEADERS = [("pcre2.h", "libpcre2-dev", "pcre2-devel"), ("openssl/ssl.h", "libssl-dev", "openssl-devel")]
 # Link-time optimization: a request passes ten small functions in as many files, and 35 % of its instructions go with the calls.
 LTO = ["-flto=auto", "-fno-fat-lto-objects"]
 
@@ -89,7 +91,7 @@ def extensions() -> list[Extension]:
                 name,
                 [source, *c_files],
                 include_dirs=["csrc"],
-                libraries=["pcre2-8"] if core else [],
+                libraries=["pcre2-8", "ssl", "crypto"] if core else [],
                 extra_compile_args=CFLAGS + extra,
                 extra_link_args=[f"-fsanitize={sanitize}"] if sanitize else ["-O3", *extra],
                 depends=headers,
@@ -107,7 +109,8 @@ class BuildNative(build_ext):
 
     def build_extensions(self) -> None:
         if any("pcre2-8" in ext.libraries for ext in self.extensions):
-            self.require_pcre2()
+            for header, debian, fedora in HEADERS:
+                self.require(header, debian, fedora)
         flags = repr([ext.extra_compile_args for ext in self.extensions] + [self.werror()])
         # Objects of another build (sanitized, other warnings) must not be taken for this one's.
         self.build_temp = f"{self.build_temp}-{hashlib.sha1(flags.encode()).hexdigest()[:8]}"
@@ -118,9 +121,9 @@ class BuildNative(build_ext):
     def werror(self) -> bool:
         return os.environ.get("MOSNPY_WERROR", "") not in ("", "0")
 
-    def require_pcre2(self) -> None:
+    def require(self, header: str, debian: str, fedora: str) -> None:
         """Stops with the package's name instead of a page of compiler output."""
-        command = [*self.compiler.compiler_so[:1], "-E", "-x", "c", "-DPCRE2_CODE_UNIT_WIDTH=8", "-include", "pcre2.h"]
+        command = [*self.compiler.compiler_so[:1], "-E", "-x", "c", "-DPCRE2_CODE_UNIT_WIDTH=8", "-include", header]
         command += [
             *shlex.split(os.environ.get("CPPFLAGS", "")),
             *shlex.split(os.environ.get("CFLAGS", "")),
@@ -131,7 +134,7 @@ class BuildNative(build_ext):
         except FileNotFoundError:
             fail(f"no C compiler ({command[0]}). On Debian and Ubuntu: apt-get install build-essential")
         if result.returncode:
-            fail("pcre2.h is missing. On Debian and Ubuntu: apt-get install libpcre2-dev (Fedora: pcre2-devel)")
+            fail(f"{header} is missing. On Debian and Ubuntu: apt-get install {debian} (Fedora: {fedora})")
 
     def compile_all(self, compile: Any, sources: list[str], **options: Any) -> list[str]:
         jobs = int(os.environ.get("MOSNPY_JOBS") or os.cpu_count() or 1)
