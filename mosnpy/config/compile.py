@@ -285,13 +285,13 @@ class _Compiler:
         common = {
             "name": name,
             "stats": self.registry.block("listener", name),
-            "codec": one.protocol,
             "max_connections": one.max_connections,
             "idle_timeout_ms": one.idle_timeout.ms,
             "proxy_protocol": one.proxy_protocol == "accept",
             "client_buffer": int(one.client_buffer),
-            "options": one.options(),
-            "table": {"routes": routes},
+            "protocols": [{"codec": one.protocol, "options": one.options(), "table": {"routes": routes}}],
+            "tls": None,
+            "chains": [],
         }
         entries = []
         mode = int(one.socket_mode, 8) if one.socket_mode else None

@@ -47,6 +47,12 @@ def listener(body: str, upstreams: str = "m: {protocol: redis, endpoints: [127.0
     return found
 
 
+def service(body: str, upstreams: str = "m: {protocol: redis, endpoints: [127.0.0.1:6379]}") -> dict[str, Any]:
+    """The only protocol of a listener."""
+    (found,) = listener(body, upstreams)["protocols"]
+    return dict(found)
+
+
 def upstream(body: str) -> dict[str, Any]:
     protocol = "tcp" if "tcp" in body else "redis"
     text = f"version: 1\nlisteners: {{l: {{bind: ':1', protocol: {protocol}, to: u}}}}\nupstreams: {{u: {body}}}\n"
@@ -59,18 +65,20 @@ def test_the_example_of_the_design() -> None:
     plan = plan_of(DESIGN, registry)
     assert (plan["version"], plan["generation"], plan["busy_poll_us"]) == (1, 7, 0)
     (cache,) = plan["listeners"]
-    assert {key: cache[key] for key in ("name", "codec", "id", "stats", "proxy_protocol", "idle_timeout_ms")} == {
+    assert {key: cache[key] for key in ("name", "id", "stats", "proxy_protocol", "idle_timeout_ms", "tls")} == {
         "name": "cache",
-        "codec": "redis",
         "id": registry.listener("127.0.0.1:6380"),
         "stats": registry.block("listener", "cache"),
         "proxy_protocol": False,
         "idle_timeout_ms": 0,
+        "tls": None,
     }
-    assert cache["options"] == {
+    (redis,) = cache["protocols"]
+    assert (redis["codec"], cache["chains"]) == ("redis", [])
+    assert redis["options"] == {
         "limits": {"bulk": 512 << 20, "args": 1 << 20, "inline": 1 << 16, "collect": 64 << 20, "pipeline": 4096}
     }
-    refused, sessions, rest = cache["table"]["routes"]
+    refused, sessions, rest = redis["table"]["routes"]
     assert refused["when"] == ["in", "redis.command", ["KEYS", "FLUSHALL"]]
     assert refused["reply"] == {"error": "ERR disabled by the operator"}
     assert "to" not in refused
@@ -158,14 +166,15 @@ def test_a_listener_of_redis_with_everything() -> None:
     )
     assert (found["max_connections"], found["idle_timeout_ms"], found["client_buffer"]) == (7, 60_000, 1 << 20)
     assert found["proxy_protocol"] is True
-    assert found["options"] == {
+    (redis,) = found["protocols"]
+    assert redis["options"] == {
         "auth": {"users": [{"name": "default", "password": "s"}, {"name": "bob", "password": "t"}]},
         "limits": {"bulk": 1 << 20, "args": 100, "inline": 1024, "collect": 2 << 20, "pipeline": 9},
     }
-    assert found["table"]["routes"] == [
+    assert redis["table"]["routes"] == [
         {
             "name": "l.0",
-            "stats": found["table"]["routes"][0]["stats"],
+            "stats": redis["table"]["routes"][0]["stats"],
             "when": None,
             "timeout_ms": 15000,
             "mirror": None,
@@ -175,7 +184,7 @@ def test_a_listener_of_redis_with_everything() -> None:
 
 
 def test_routes_in_the_plan() -> None:
-    routes = listener(
+    routes = service(
         """
     bind: ':1'
     protocol: redis
@@ -195,9 +204,10 @@ def test_routes_in_the_plan() -> None:
 
 def test_tcp_connections_have_no_request_timeout() -> None:
     found = listener("{bind: ':1', protocol: tcp, to: m}", "m: {protocol: tcp, endpoints: [127.0.0.1:1]}")
-    assert found["table"]["routes"][0]["timeout_ms"] == 0
+    (tcp,) = found["protocols"]
+    assert tcp["table"]["routes"][0]["timeout_ms"] == 0
     assert found["idle_timeout_ms"] == 3_600_000
-    assert found["options"] == {}
+    assert (tcp["codec"], tcp["options"]) == ("tcp", {})
 
 
 @pytest.mark.parametrize(
@@ -312,7 +322,7 @@ def test_plain_data_compiles_like_a_file() -> None:
     }
     config = load_mapping(mapping)
     plan = msgpack.unpackb(compile_plan(config, LocalRegistry(), 1))
-    assert plan["listeners"][0]["table"]["routes"][0]["when"] == ["eq", "redis.key", "0o17"]
+    assert plan["listeners"][0]["protocols"][0]["table"]["routes"][0]["when"] == ["eq", "redis.key", "0o17"]
     with pytest.raises(ConfigErrors) as caught:
         load_mapping({**mapping, "workrs": 1})
     assert caught.value.faults[0].message == "unknown key 'workrs', did you mean 'workers'?"
