@@ -43,9 +43,16 @@ struct codec {
     uint32_t down_session, up_session; /* bytes of protocol state behind each struct conn, zeroed at open */
     uint32_t max_stash;                /* most bytes of an unfinished frame the engine keeps for feed() */
 
+    const char *prefix; /* of its attributes' names; NULL: its own name */
     const struct attr_def *attributes;
     uint32_t attribute_count;
     bool (*attribute)(const struct message *msg, uint32_t index, uint32_t i, struct attr_value *v);
+    /* As attribute(), of a member of the family attributes[index] ("http.header.*"). NULL: there are no families. */
+    bool (*parameter)(const struct message *msg, uint32_t index, const struct attr_param *param, uint32_t i,
+                      struct attr_value *v);
+    /* At plan build: brings a member's name to its one form in place and fills *key. False: there can be no such member. NULL:
+     * every name is taken as it is, key 0. */
+    bool (*parameter_new)(uint32_t index, uint8_t *name, size_t n, uint32_t *key);
     /* Common attributes that need decoding (operation, resource, access, idempotent, client_id, request_size). */
     bool (*common)(const struct message *msg, enum attr_common id, struct attr_value *v);
     enum match (*match)(const uint8_t *p, size_t n);

@@ -129,12 +129,12 @@ class Validator:
         return True
 
 
-def c_rows(path: str, macro: str) -> list[list[str]]:
+def c_rows(path: str, macro: str, columns: int = 3) -> list[list[str]]:
     """The X(…) rows of a list macro of a C header."""
     lines = (ROOT / path).read_text().split(f"#define {macro}(X)")[1].split("\n")
     last = next(i for i, line in enumerate(lines) if not line.endswith("\\"))
     rows = re.findall(r"X\((.+)\)", "\n".join(lines[: last + 1]))
-    return [[part.strip().strip('"') for part in row.split(",", 2)] for row in rows]
+    return [[part.strip().strip('"') for part in row.split(",", columns - 1)] for row in rows]
 
 
 def test_failures_are_those_of_the_core() -> None:
@@ -144,8 +144,8 @@ def test_failures_are_those_of_the_core() -> None:
 
 
 def test_common_attributes_are_those_of_the_core() -> None:
-    rows = c_rows("csrc/core/attr.h", "COMMON_ATTRIBUTES")
-    assert [(name, kind.removeprefix("ATTR_").lower()) for name, kind, _ in rows] == [
+    rows = c_rows("csrc/core/attr.h", "COMMON_ATTRIBUTES", 4)
+    assert [(name, kind.removeprefix("ATTR_").lower()) for _, name, kind, _ in rows] == [
         (i.name, i.type) for i in COMMON.values()
     ]
 
