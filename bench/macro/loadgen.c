@@ -10,9 +10,9 @@
  *
  * Prints one JSON object. Exit 0: a valid run; 1: bad usage or environment; 3: a wrong reply or none (the JSON says what).
  */
+#include "meter.h"
 #include "wire.h"
 
-#include <dirent.h>
 #include <getopt.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,11 +22,8 @@
 enum {
     EVENTS = 256,
     SCRATCH = 256 << 10,
-    VARIANTS = 8,          /* different batches per connection, sent in turn */
-    KEY_MAX = 64,          /* bytes of a key */
-    PIDS_MAX = 64,         /* watched processes */
-    HIST_SUB = 5,          /* bits below the leading one: a bucket is at most 1/32 wide */
-    STALL_NS = 2000000000, /* no reply at all for so long: the run has failed */
+    VARIANTS = 8, /* different batches per connection, sent in turn */
+    KEY_MAX = 64, /* bytes of a key */
 };
 
 struct batch {
@@ -50,7 +47,6 @@ static struct {
     uint64_t max_requests;
     bool set;
     const char *keys;
-    int pids[PIDS_MAX], pid_count;
 } option = {.connections = 50,
             .pipeline = 1,
             .value_size = 64,
@@ -63,10 +59,7 @@ static struct conn *conns;
 static char *pattern, scratch[SCRATCH];
 static size_t one_reply; /* bytes of one reply; all are equally long */
 static int epoll_fd;
-static uint64_t completed, last_progress, hist[64 << HIST_SUB], latency_max;
-static bool measuring, stopping;
 static unsigned idle; /* connections that have nothing under way, while stopping */
-static char failure[256];
 
 /* ---- preparing ---- */
 
@@ -149,61 +142,7 @@ static void open_all(void) {
     }
 }
 
-/* ---- figures ---- */
-
-static void count_latency(uint64_t ns, uint64_t times) {
-    int top = 63 - __builtin_clzll(ns | (1u << HIST_SUB));
-    hist[((uint64_t)(top - HIST_SUB) << HIST_SUB) + (ns >> (top - HIST_SUB))] += times;
-    latency_max = ns > latency_max ? ns : latency_max;
-}
-
-/* The latency (us) that a share q of all requests did not exceed: the middle of its bucket. */
-static double quantile(double q) {
-    uint64_t total = 0, seen = 0;
-    for (size_t i = 0; i < sizeof hist / sizeof *hist; i++) { total += hist[i]; }
-    for (size_t i = 0; i < sizeof hist / sizeof *hist; i++) {
-        seen += hist[i];
-        if (total && seen >= (uint64_t)(q * (double)total)) {
-            size_t group = i >> HIST_SUB, shift = group ? group - 1 : 0, low = group ? (i & 31u) + 32u : i;
-            return ((double)low + 0.5) * (double)(1ull << shift) / 1000;
-        }
-    }
-    return 0;
-}
-
-/* Adds up the running and the waiting time (ns) of all threads of the watched processes. */
-static void read_cpu(uint64_t *run, uint64_t *wait) {
-    *run = *wait = 0;
-    for (int i = 0; i < option.pid_count; i++) {
-        char path[300];
-        snprintf(path, sizeof path, "/proc/%d/task", option.pids[i]);
-        DIR *d = opendir(path);
-        for (struct dirent *t; d && (t = readdir(d));) {
-            unsigned long long r, w;
-            snprintf(path, sizeof path, "/proc/%d/task/%s/schedstat", option.pids[i], t->d_name);
-            FILE *f = *t->d_name == '.' ? NULL : fopen(path, "r");
-            if (f && fscanf(f, "%llu %llu", &r, &w) == 2) {
-                *run += r;
-                *wait += w;
-            }
-            if (f) { fclose(f); }
-        }
-        if (d) { closedir(d); }
-    }
-}
-
 /* ---- the load ---- */
-
-static void fail(const char *what, const char *bytes, size_t n) {
-    if (!*failure) {
-        size_t at = (size_t)snprintf(failure, sizeof failure, "%s", what);
-        for (size_t i = 0; i < n && i < 60 && at + 8 < sizeof failure; i++) { /* what came, fit to stand in JSON */
-            bool plain = bytes[i] >= ' ' && bytes[i] < 127 && bytes[i] != '"' && bytes[i] != '\\';
-            at += (size_t)snprintf(failure + at, sizeof failure - at, plain ? "%c" : "<%02x>", (unsigned char)bytes[i]);
-        }
-    }
-    stopping = true;
-}
 
 /* Sends what is left of the current batch, as much as the socket takes. */
 static void send_batch(struct conn *c) {
@@ -221,7 +160,7 @@ static void send_batch(struct conn *c) {
         struct msghdr m = {.msg_iov = v, .msg_iovlen = n};
         ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
         if (sent < 0) {
-            if (errno != EAGAIN) { fail("send: ", strerror(errno), strlen(strerror(errno))); }
+            if (errno != EAGAIN) { meter_fail_errno("send: "); }
             return;
         }
         c->sent += (size_t)sent;
@@ -231,7 +170,7 @@ static void send_batch(struct conn *c) {
 static void next_batch(struct conn *c, uint64_t now) {
     c->variant = (c->variant + 1) % VARIANTS;
     c->sent = c->received = 0;
-    if (stopping) {
+    if (meter.stopping) {
         idle++;
         c->sent = c->batch[c->variant].request_length;
         return;
@@ -269,46 +208,37 @@ static void on_readable(struct conn *c) {
         ssize_t n = recv(c->fd, skip ? NULL : scratch, want, skip ? MSG_TRUNC : 0);
         if (n <= 0) {
             if (n < 0 && errno == EAGAIN) { return; }
-            fail(n ? "recv: " : "closed by the proxy", n ? strerror(errno) : "", n ? strlen(strerror(errno)) : 0);
+            n ? meter_fail_errno("recv: ") : meter_fail("closed by the proxy", "", 0);
             return;
         }
         if ((size_t)n > left) {
-            fail("more bytes than replies were due: ", scratch + left, (size_t)n - left);
+            meter_fail("more bytes than replies were due: ", scratch + left, (size_t)n - left);
             return;
         }
         if (!skip && !expected(c, scratch, (size_t)n)) {
-            fail("wrong reply: ", scratch, (size_t)n);
+            meter_fail("wrong reply: ", scratch, (size_t)n);
             return;
         }
         uint64_t now = wire_now_ns(), before = c->received / one_reply;
         c->received += (size_t)n;
         uint64_t done = c->received / one_reply - before;
-        if (done) {
-            completed += done;
-            last_progress = now;
-            if (measuring) { count_latency(now - c->sent_at, done); }
-        }
+        if (done) { meter_count(c->sent_at, now, done); }
         bool drained = (size_t)n < want;
         if (c->received == b->reply_length) { next_batch(c, now); }
         if (drained) { return; }
     }
 }
 
-/* Runs until the clock shows `until`, `limit` requests are complete or, once stopping, nothing is under way. */
-static void run(uint64_t until, uint64_t limit) {
+static bool turn(void) {
     struct epoll_event events[EVENTS];
-    while (completed < limit && !*failure && !(stopping && idle == option.connections)) {
-        int n = epoll_wait(epoll_fd, events, EVENTS, 0);
-        if (n == 0) { sched_yield(); /* to the backend, if it shares our core */ }
-        for (int i = 0; i < n; i++) {
-            struct conn *c = events[i].data.ptr;
-            if (c->sent < c->batch[c->variant].request_length) { send_batch(c); }
-            if (events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) { on_readable(c); }
-        }
-        uint64_t now = wire_now_ns();
-        if (now >= until) { return; }
-        if (now - last_progress > STALL_NS && now > last_progress) { fail("no reply for 2 s", "", 0); }
+    int n = epoll_wait(epoll_fd, events, EVENTS, 0);
+    if (n == 0) { sched_yield(); /* to the backend, if it shares our core */ }
+    for (int i = 0; i < n; i++) {
+        struct conn *c = events[i].data.ptr;
+        if (c->sent < c->batch[c->variant].request_length) { send_batch(c); }
+        if (events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) { on_readable(c); }
     }
+    return idle < option.connections;
 }
 
 /* ---- command line ---- */
@@ -331,11 +261,7 @@ static void parse(int argc, char **argv) {
         case 'w': option.warmup = atof(optarg); break;
         case 's': option.seconds = atof(optarg); break;
         case 'n': option.max_requests = strtoull(optarg, NULL, 10); break;
-        case 'W':
-            for (char *p = strtok(optarg, ","); p && option.pid_count < PIDS_MAX; p = strtok(NULL, ",")) {
-                option.pids[option.pid_count++] = atoi(p);
-            }
-            break;
+        case 'W': meter_watch(optarg); break;
         default:
             wire_die(
                 "usage: loadgen --port N [--connections 50] [--pipeline 1] [--op get|set] [--value 64] [--keys a:,b:]\n"
@@ -355,28 +281,6 @@ int main(int argc, char **argv) {
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     open_all();
 
-    last_progress = wire_now_ns();
     for (unsigned i = 0; i < option.connections; i++) { next_batch(&conns[i], wire_now_ns()); }
-    run(wire_now_ns() + (uint64_t)(option.warmup * 1e9), UINT64_MAX);
-
-    uint64_t cpu[2], wait[2], requests = completed, start = wire_now_ns();
-    measuring = true;
-    read_cpu(&cpu[0], &wait[0]);
-    run(start + (uint64_t)(option.seconds * 1e9),
-        option.max_requests < UINT64_MAX - completed ? completed + option.max_requests : UINT64_MAX);
-    read_cpu(&cpu[1], &wait[1]);
-    double took = (double)(wire_now_ns() - start) / 1e9;
-    requests = completed - requests;
-    measuring = false;
-
-    stopping = true; /* let what is under way come home: a reply lost at the very end counts too */
-    run(wire_now_ns() + (uint64_t)STALL_NS, UINT64_MAX);
-    if (!*failure && idle < option.connections) { fail("replies missing at the end", "", 0); }
-    printf("{\"requests\": %llu, \"seconds\": %.6f, \"cpu_ns\": %llu, \"wait_ns\": %llu, \"p50_us\": %.1f, \"p99_us\": "
-           "%.1f, "
-           "\"p999_us\": %.1f, \"max_us\": %.1f, \"answered\": %llu, \"failure\": \"%s\"}\n",
-           (unsigned long long)requests, took, (unsigned long long)(cpu[1] - cpu[0]),
-           (unsigned long long)(wait[1] - wait[0]), quantile(0.5), quantile(0.99), quantile(0.999),
-           (double)latency_max / 1000, (unsigned long long)completed, failure);
-    return *failure ? 3 : 0;
+    return meter_run(option.warmup, option.seconds, option.max_requests, turn);
 }
