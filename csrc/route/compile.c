@@ -16,6 +16,13 @@ bool compile_fail(struct compile *c, const char *format, ...) {
 
 bool compile_no_memory(struct compile *c) { return compile_fail(c, "out of memory"); }
 
+bool compile_unknown(struct compile *c, struct slice attribute) {
+    if (memchr(attribute.p ? attribute.p : (const uint8_t *)"", '.', attribute.n) && attr_params_full())
+        return compile_fail(c, "no room for one more name like %s: too many were used since the process began",
+                            quoted(attribute).text);
+    return compile_fail(c, "unknown attribute %s", quoted(attribute).text);
+}
+
 struct quoted quoted(struct slice s) {
     struct quoted q;
     size_t n = 0, take = min_size(s.n, 80);
@@ -43,7 +50,7 @@ int compile_slot(struct compile *c, struct mpack name) {
     enum attr_type type = ATTR_STR;
     uint16_t id = s.n ? attr_find(c->codec, s, &type) : ATTR_NONE;
     if (id == ATTR_NONE) {
-        compile_fail(c, "unknown attribute %s", quoted(s).text);
+        compile_unknown(c, s);
         return -1;
     }
     /* "redis.key", or "key" within a listener of redis */

@@ -31,6 +31,8 @@ struct compile {
 /* Writes "route "name": …" to err; false, so that callers can return it. */
 bool compile_fail(struct compile *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool compile_no_memory(struct compile *c);
+/* The same, about a name attr_find() did not know. */
+bool compile_unknown(struct compile *c, struct slice attribute);
 /* For messages: at most 80 bytes of s in quotes, control characters replaced. */
 struct quoted {
     char text[96];

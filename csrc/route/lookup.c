@@ -1,7 +1,7 @@
 #include "lookup.h"
 
 const struct attr_value *lookup_string(struct lookup *l, uint32_t slot, uint32_t i) {
-    uint32_t bit = 1u << slot;
+    uint64_t bit = 1ull << slot;
     if (!(l->known & bit)) {
         l->known |= bit;
         l->kept[slot].first = (uint8_t)l->strings_used;

@@ -7,7 +7,7 @@
 #include "../core/attr.h"
 
 enum {
-    SLOTS_MAX = 32,  /* different attributes in one table: a bit each in `known` */
+    SLOTS_MAX = 64,  /* different attributes in one table: a bit each in `known` */
     STRINGS_MAX = 32 /* strings of ATTR_STRS attributes kept per lookup; those beyond are fetched at each use */
 };
 
@@ -24,8 +24,8 @@ struct attr_slots {
 struct lookup {
     const struct message *msg;
     const struct attr_slot *slots;
-    uint32_t known;    /* bit per slot: fetched (ATTR_STRS: begun) */
-    uint32_t finished; /* scalars: it has a value; ATTR_STRS: all its values are kept */
+    uint64_t known;    /* bit per slot: fetched (ATTR_STRS: begun) */
+    uint64_t finished; /* scalars: it has a value; ATTR_STRS: all its values are kept */
     uint32_t strings_used;
     struct attr_value spare;  /* a string that found no room */
     struct {                  /* valid where known */
@@ -44,7 +44,7 @@ static inline void lookup_begin(struct lookup *l, const struct message *msg, con
 
 /* Value of a slot that is no ATTR_STRS; NULL when the message has none. */
 static inline const struct attr_value *lookup_scalar(struct lookup *l, uint32_t slot) {
-    uint32_t bit = 1u << slot;
+    uint64_t bit = 1ull << slot;
     if (!(l->known & bit)) {
         l->known |= bit;
         if (attr_get(l->msg, l->slots[slot].id, 0, &l->values[slot])) l->finished |= bit;

@@ -33,7 +33,8 @@ static bool pool_open(struct regex_pool *pool) {
     pcre2_set_heap_limit(matching, HEAP_LIMIT);
     pool->stack = pcre2_jit_stack_create(STACK_FIRST, STACK_MAX, NULL);
     if (pool->stack) pcre2_jit_stack_assign(matching, NULL, pool->stack); /* else it runs on the machine's */
-    pool->match_data = pcre2_match_data_create(1, NULL);
+    pool->groups = pcre2_match_data_create(REGEX_GROUPS, NULL);
+    pool->match_data = pool->groups ? pcre2_match_data_create(1, NULL) : NULL;
     return pool->match_data != NULL;
 }
 
@@ -65,16 +66,37 @@ struct regex *regex_new(struct regex_pool *pool, struct arena *a, struct slice p
     return r;
 }
 
-bool regex_match(const struct regex *r, struct slice text) {
-    const struct regex_pool *pool = r->pool;
-    int n = r->native ? pcre2_jit_match(r->code, bytes(text), text.n, 0, 0, pool->match_data, pool->matching)
-                      : pcre2_match(r->code, bytes(text), text.n, 0, 0, pool->match_data, pool->matching);
-    return n >= 0;
+static int run(const struct regex *r, struct slice text, size_t from, pcre2_match_data *data) {
+    pcre2_match_context *matching = r->pool->matching;
+    return r->native ? pcre2_jit_match(r->code, bytes(text), text.n, from, 0, data, matching)
+                     : pcre2_match(r->code, bytes(text), text.n, from, 0, data, matching);
+}
+
+bool regex_match(const struct regex *r, struct slice text) { return run(r, text, 0, r->pool->match_data) >= 0; }
+
+bool regex_find(const struct regex *r, struct slice text, size_t from, struct slice groups[REGEX_GROUPS]) {
+    int n = run(r, text, from, r->pool->groups);
+    if (n < 0) return false;
+    if (n == 0) n = REGEX_GROUPS; /* there are more groups than room: those with a name */
+    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(r->pool->groups);
+    for (int i = 0; i < REGEX_GROUPS; i++) {
+        bool part = i < n && at[2 * i] != PCRE2_UNSET && at[2 * i] <= at[2 * i + 1]; /* \K can turn a match around */
+        groups[i] =
+            part ? slice_of(bytes(text) + at[2 * i], at[2 * i + 1] - at[2 * i]) : slice_of(bytes(text) + from, 0);
+    }
+    return true;
+}
+
+uint32_t regex_groups(const struct regex *r) {
+    uint32_t n = 0;
+    pcre2_pattern_info(r->code, PCRE2_INFO_CAPTURECOUNT, &n);
+    return n;
 }
 
 void regex_pool_free(struct regex_pool *pool) {
     for (struct regex *r = pool->all; r; r = r->next) pcre2_code_free(r->code);
     pcre2_match_data_free(pool->match_data);
+    pcre2_match_data_free(pool->groups);
     pcre2_jit_stack_free(pool->stack);
     pcre2_match_context_free(pool->matching);
     pcre2_compile_context_free(pool->compiling);

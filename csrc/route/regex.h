@@ -10,12 +10,16 @@
 struct regex;
 struct regex_pool { /* all zero = empty. One per table: what matching needs is allocated once, beforehand */
     struct regex *all;
-    void *compiling, *matching, *match_data, *stack; /* PCRE2's contexts */
+    void *compiling, *matching, *match_data, *groups, *stack; /* PCRE2's contexts */
 };
+enum { REGEX_GROUPS = 10 }; /* \0, the whole match, to \9 */
 
 /* NULL and PCRE2's message with the offset in err when the pattern is wrong. */
 struct regex *regex_new(struct regex_pool *pool, struct arena *a, struct slice pattern, char *err, size_t err_size);
 bool regex_match(const struct regex *r, struct slice text);
+/* The first match from byte `from` on, with its groups: those that took no part are empty. False: there is none. */
+bool regex_find(const struct regex *r, struct slice text, size_t from, struct slice groups[REGEX_GROUPS]);
+uint32_t regex_groups(const struct regex *r); /* in the pattern, the whole not counted */
 void regex_pool_free(struct regex_pool *pool);
 
 #endif

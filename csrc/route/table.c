@@ -1,5 +1,6 @@
 #include "route.h"
 
+#include "action.h"
 #include "compile.h"
 #include "index.h"
 #include "split.h"
@@ -77,21 +78,14 @@ static bool read_u32(struct compile *c, struct mpack route, const char *key, uin
     return true;
 }
 
-static bool read_reply(struct compile *c, struct route *r, struct mpack reply) {
-    struct mpack text = mpack_get(reply, "error");
-    if (text.type != MP_STR) return compile_fail(c, "a reply has the text of its \"error\"");
-    if (text.s.n > TEXT_MAX) return compile_fail(c, "the text of the reply has more than %d bytes", TEXT_MAX);
-    r->action = ROUTE_REPLY;
-    return arena_copy(c->keep, text.s, &r->reply) || compile_no_memory(c);
-}
-
 static bool read_action(struct compile *c, struct route *r, struct mpack route, struct upstreams u) {
     struct mpack to = mpack_get(route, "to"), split = mpack_get(route, "split"), reply = mpack_get(route, "reply");
-    struct mpack sticky = mpack_get(route, "sticky");
-    if (given(to) + given(split) + given(reply) != 1)
-        return compile_fail(c, "it needs exactly one of to, split and reply");
+    struct mpack sticky = mpack_get(route, "sticky"), redirect = mpack_get(route, "redirect");
+    if (given(to) + given(split) + given(reply) + given(redirect) != 1)
+        return compile_fail(c, "it needs exactly one of to, split, reply and redirect");
     if (given(sticky) && !given(split)) return compile_fail(c, "only a split can be sticky");
-    if (given(reply)) return read_reply(c, r, reply);
+    if (given(redirect)) return true; /* action_read has it */
+    if (given(reply)) return action_read_reply(c, r, reply);
     if (given(split)) {
         r->action = ROUTE_SPLIT;
         return (r->split = split_read(c, split, sticky, u.at, u.count)) != NULL;
@@ -117,7 +111,7 @@ static bool read_route(struct compile *c, struct route *r, struct mpack route, s
     if (!arena_copy(c->keep, name.s, &r->name)) return compile_no_memory(c);
     c->route = r->name;
     return read_u32(c, route, "stats", &r->stats) && read_u32(c, route, "timeout_ms", &r->timeout_ms) &&
-           read_action(c, r, route, u) && read_mirror(c, r, mpack_get(route, "mirror"), u);
+           read_action(c, r, route, u) && action_read(c, r, route) && read_mirror(c, r, mpack_get(route, "mirror"), u);
 }
 
 static bool read_routes(struct compile *c, struct route_table *t, struct mpack routes, struct upstreams u) {

@@ -17,6 +17,8 @@ __attribute__((noinline)) bool attr_get(const struct message *msg, uint16_t id, 
     return i == 0;
 }
 
+bool attr_params_full(void) { return false; }
+
 uint16_t attr_find(const struct codec *codec, struct slice name, enum attr_type *type) {
     (void)codec;
     *type = ATTR_STR;

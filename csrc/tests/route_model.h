@@ -77,6 +77,8 @@ static inline int model_attribute(struct slice name) {
     return -1;
 }
 
+bool attr_params_full(void) { return false; }
+
 uint16_t attr_find(const struct codec *codec, struct slice name, enum attr_type *type) {
     (void)codec;
     int a = model_attribute(name);
