@@ -107,7 +107,7 @@ def _imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names.add(node.module.split(".")[0])
     ours = {"mosnpy", "bench", "tests", "conftest"} | {each.stem for each in path.parent.glob("*.py")}
-    other_names = {"yaml": "pyyaml", "pydantic_core": "pydantic", "_pytest": "pytest"}
+    other_names = {"yaml": "pyyaml", "pydantic_core": "pydantic", "_pytest": "pytest", "grpc": "grpcio"}
     return {_bare(other_names.get(name, name)) for name in names - ours - sys.stdlib_module_names}
 
 
