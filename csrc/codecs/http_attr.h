@@ -20,16 +20,26 @@ static inline uint8_t *http_arena_take(struct http_arena *a, size_t n) {
     return p;
 }
 
-/* What message.body of an HTTP message points to. Everything is borrowed and valid while the message is. */
+/* Where the next of several values of one name is: asking for them one after the other is linear in the head. */
+struct http_cursor {
+    const struct attr_param *param;
+    uint32_t i;     /* number of the value to come */
+    uint32_t field; /* it is in this field or a later one */
+    uint32_t at;    /* and not before this byte of it, or of the query */
+};
+
+/* What message.body of an HTTP message points to. Everything is borrowed and valid while the message is. Made with the
+ * first members set and the rest zero. */
 struct http_request_view {
     const struct http_head *head; /* as it came: attributes see hop-by-hop fields and such with `drop` set too */
     struct slice host;            /* lower case, without port; an IPv6 address in its brackets; empty: none */
     struct slice path;            /* normalised, without query; empty for CONNECT */
     struct slice query;           /* what follows the '?'; empty: none */
     struct slice scheme;          /* "http" or "https", from the connection */
-    struct http_arena
-        *arena; /* decoded query parameters go there, at most query.n bytes per message. NULL: they stay encoded */
-    uint8_t *decoded; /* those bytes; NULL until first needed. Set to NULL by who makes the view */
+    struct http_arena *arena;     /* decoded parameters go there, at most query.n bytes. NULL: they stay encoded */
+
+    uint8_t *decoded; /* query.n bytes of the arena, once needed */
+    struct http_cursor next;
 };
 
 /* id, name, type, doc */

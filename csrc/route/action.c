@@ -136,6 +136,7 @@ static bool read_edits(struct compile *c, struct mpack v, struct route_edits **t
     struct route_edits *e = *to = arena_alloc(c->keep, sizeof *e);
     if (!e) return compile_no_memory(c);
     e->literal = true;
+    e->filled.edits = e;
     return read_names(c, mpack_get(v, "remove"), &e->remove, &e->remove_count) &&
            read_fields(c, mpack_get(v, "set"), &e->set, &e->set_count, &e->literal) &&
            read_fields(c, mpack_get(v, "add"), &e->add, &e->add_count, &e->literal);

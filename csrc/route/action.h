@@ -34,11 +34,18 @@ struct edit_field {
     struct edit_name name;
     struct template value;
 };
+/* Edits with their values filled in for one request. */
+struct http_response_edits {
+    const struct route_edits *edits;
+    bool owned;                 /* malloc'd, with `values` in the same block */
+    const struct slice *values; /* of set, then of add; NULL: they are literal */
+};
 struct route_edits { /* in the order they apply */
     const struct edit_name *remove;
     const struct edit_field *set, *add; /* set: in place of all fields of the name; add: behind them */
     uint32_t remove_count, set_count, add_count;
-    bool literal; /* no attributes in any value */
+    bool literal;                      /* no attributes in any value */
+    struct http_response_edits filled; /* of literal ones: nothing needs to be filled in */
 };
 
 enum rewrite_kind { REWRITE_NONE, REWRITE_PREFIX, REWRITE_PATH, REWRITE_REGEX };
