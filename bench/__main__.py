@@ -26,8 +26,9 @@ from .macro import (
     routes,
 )
 from .macro.build import OUT
+from .macro.load import Load
 from .macro.process import Cores
-from .macro.scenario import FULL, QUICK, SCENARIOS, Load
+from .macro.scenario import FULL, QUICK, SCENARIOS
 
 SPECIAL = {
     "instructions": "instructions per request of mosnpy's core, by callgrind (slow, exact, undisturbed by neighbours)",

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .load import Load
 from .measure import Clock, Entry, Outcome, contest
-from .process import Child, Cores, free_port, wait_for_ping, wait_until_settled
+from .process import Child, Cores, free_port, wait_for_answer, wait_until_settled
 from .proxies import PEERS, SETTLE_SECONDS, Running, environment
 from .report import Fact
-from .scenario import Load
 
 MOST_LOSS = 5.0  # %, wanted
 QUIET, APART, INSIDE, INLINE = "quiet", "burning in a process apart", "burning in the main thread", "inline, burning"
@@ -48,7 +48,7 @@ def start_host(
     command = [*wrap, *host_command(*extra, str(config))]
     child = Child(command, cores.proxy, config.with_suffix(".log"), directory=directory, env=environment())
     try:
-        wait_for_ping(port, child, 60)
+        wait_for_answer(port, child, 60)
         wait_until_settled(child, SETTLE_SECONDS)
     except RuntimeError:
         child.stop()

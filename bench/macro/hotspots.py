@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .build import OUT
+from .load import Load
 from .measure import Entry, backend, run_load
 from .process import Cores
 from .report import Fact
-from .scenario import SCENARIOS, Load
+from .scenario import SCENARIOS
 
 SECONDS = 4.0
 TOP_OBJECTS, TOP_SYMBOLS = 5, 16

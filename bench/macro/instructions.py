@@ -14,10 +14,10 @@ from pathlib import Path
 
 from .build import OUT
 from .busy import start_host
+from .load import Load
 from .measure import backend, run_load
 from .process import Cores
 from .report import Fact
-from .scenario import Load
 
 LOADS = (
     (Load("p1", "Redis GET, P1"), 20_000),

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .build import OUT, program
-from .process import Child, Cores, free_port, pss_kib, wait_for_ping
-from .proxies import Proxy, Running
-from .scenario import Load
+from .load import Load
+from .process import Child, Cores, free_port, pss_kib, wait_for_answer
+from .proxies import Proxy, Running, prober
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,13 @@ class Outcome:
 
 
 @contextmanager
-def backend(value: int, cores: Cores, directory: Path) -> Iterator[int]:
-    """The stub Redis, on the load's core. Yields its port."""
+def backend(value: int, cores: Cores, directory: Path, server: str = "backend") -> Iterator[int]:
+    """The stub Redis, or another stub `server`, on the load's core. Yields its port."""
     port = free_port()
-    child = Child(
-        [str(program("backend")), str(value), str(port)], cores.load, directory / "backend.log", directory=OUT
-    )
+    command = [str(program(server)), str(value), str(port)]
+    child = Child(command, cores.load, directory / f"{server}.log", directory=OUT)
     try:
-        wait_for_ping(port, child, 5)
+        wait_for_answer(port, child, 5, prober("redis" if server == "backend" else "http1"))
         yield port
     finally:
         child.stop()
@@ -133,7 +132,7 @@ def run_load(
 ) -> dict[str, float | str]:
     """One run of the load generator: what it prints, or {"failure": why}. Ends after `seconds` or `requests`."""
     command = [
-        *(str(program("loadgen")), "--port", str(port), *load.arguments()),
+        *(str(program(load.generator)), "--port", str(port), *load.arguments()),
         *("--warmup", f"{warmup:.3f}", "--seconds", f"{seconds:.3f}", "--watch", ",".join(map(str, pids))),
         *("--requests", str(requests)),
     ]
@@ -217,9 +216,9 @@ def contest(
     tell: Callable[[str], None],
 ) -> Outcome:
     """All rounds of one load. Each round begins with another proxy, so that no place in the order is anyone's own."""
-    outcome = Outcome(load.name, load.title, load.kind, load.targets)
+    outcome = Outcome(load.name, load.title, load.kind, load.targets, notes=list(load.notes))
     try:
-        with backend(load.value, cores, directory) as upstream:
+        with backend(load.value, cores, directory, load.server) as upstream:
             for number in range(clock.pace.rounds):
                 if number and clock.left() < len(contestants) * (seconds + clock.pace.warmup + OVERHEAD):
                     outcome.notes.append(f"time was up after {number} of {clock.pace.rounds} rounds")

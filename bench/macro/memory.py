@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .load import Load
 from .measure import Entry, backend, run_load
 from .process import Cores, cpu, pss_kib, rss_kib
 from .proxies import Running
 from .report import Fact, label
-from .scenario import Load
 
 IDLE = 5_000
 RECONNECTS = 10_000

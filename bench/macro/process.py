@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,21 +176,25 @@ def pss_kib(pids: list[int]) -> int:
     return total
 
 
-def wait_for_ping(port: int, child: Child, seconds: float) -> None:
-    """Returns once a PING through `port` is answered. RuntimeError with the child's last words otherwise."""
+def redis_answers(port: int) -> str:
+    """Asks for a PONG. "" when it came, else what came instead."""
+    with socket.create_connection(("127.0.0.1", port), 1) as conn:
+        conn.sendall(b"*1\r\n$4\r\nPING\r\n")
+        reply = conn.recv(64)
+    return "" if reply == b"+PONG\r\n" else f"answered {reply!r}"
+
+
+def wait_for_answer(port: int, child: Child, seconds: float, ask: Callable[[int], str] = redis_answers) -> None:
+    """Returns once what `ask` sends to `port` is answered. RuntimeError with the child's last words otherwise."""
     give_up = time.monotonic() + seconds
     last = "nobody listens"
     while time.monotonic() < give_up and child.alive():
         try:
-            with socket.create_connection(("127.0.0.1", port), 1) as conn:
-                conn.sendall(b"*1\r\n$4\r\nPING\r\n")
-                reply = conn.recv(64)
+            last = ask(port)
         except OSError as problem:
             last = str(problem)
-        else:
-            if reply == b"+PONG\r\n":
-                return
-            last = f"answered {reply!r}"
+        if not last:
+            return
         time.sleep(0.02)  # polling another program's start-up; nothing is measured yet
     state = "still runs" if child.alive() else f"ended with code {child.process.returncode}"
     raise RuntimeError(f"{child.command[0]} {state}, {last}; its last words:\n{child.tail()}")

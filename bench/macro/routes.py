@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from .load import Load
 from .measure import Clock, Entry, Outcome, contest
 from .process import Cores
 from .proxies import ALL, Running
 from .report import Fact
-from .scenario import Load
 
 FEW, MANY = 10, 10_000
 LEAST_RATIO = 1.10  # wanted: CPU per request with MANY routes over that with FEW

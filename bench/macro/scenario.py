@@ -6,41 +6,8 @@ Loads marked proxy-bound come from our own generator, which keeps the proxy's co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Load:
-    """One shape of traffic from bench/macro/loadgen.c."""
-
-    name: str
-    title: str
-    connections: int = 50
-    pipeline: int = 1
-    op: str = "get"
-    value: int = 64  # bytes
-    kind: str = "redis"  # how the proxies are configured: "redis" where they can, "tcp" as a pipe
-    tenants: int = 0  # keys under that many prefixes instead of the three of the configurations
-    targets: dict[str, float] = field(default_factory=dict)  # peer -> least ratio peer/mosnpy
-    extra: bool = False  # left out of the quick profile, unless its scenario is named
-
-    def arguments(self) -> list[str]:
-        return [
-            *("--connections", str(self.connections), "--pipeline", str(self.pipeline), "--op", self.op),
-            *("--value", str(self.value), "--tenants", str(self.tenants)),
-        ]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A name for the command line and the loads it stands for."""
-
-    name: str
-    about: str
-    loads: tuple[Load, ...] = ()
-
+from .load import MIB, Load, Scenario
+from .scenario_http import HTTP_SCENARIOS
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -99,8 +66,10 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("routes-10000", "mosnpy with 10 and with 10,000 key-prefix routes, same load"),
         Scenario("controller-busy", "mosnpy while Python burns 10 ms of every 20 ms in the worker's main thread"),
         Scenario("memory", "resident memory at start, after 1 M requests, 10,000 reconnects, per idle connection"),
+        *HTTP_SCENARIOS,
     )
 }
 
 QUICK = ("redis-p1", "redis-p16", "redis-1000", "tcp", "redis-1mib", "redis-benchmark")
+HTTP = tuple(scenario.name for scenario in HTTP_SCENARIOS)
 FULL = tuple(SCENARIOS)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench.macro import report
+from bench.macro.load import MIB, Load
 from bench.macro.measure import Outcome, Sample, backend, run_load
 from bench.macro.process import Cores, cpu
 from bench.macro.proxies import ALL, Running
-from bench.macro.scenario import MIB, Load
 
 CORES = Cores.choose()
 LOADS = [

@@ -90,4 +90,17 @@ static inline const char *wire_value_head(const char *key, size_t key_length, si
     return key + (key_length - *length);
 }
 
+/* Whether p[0..n) is the value of a key from byte `at` on; n bytes more than the value has are wrong, too. */
+static inline bool wire_value_is(const char *key, size_t key_length, const char *pattern, size_t value_size, size_t at,
+                                 const void *p, size_t n) {
+    size_t own, of_key = 0;
+    const char *head = wire_value_head(key, key_length, value_size, &own);
+    if (n > value_size || at > value_size - n) { return false; }
+    if (at < own) {
+        of_key = n < own - at ? n : own - at;
+        if (memcmp(head + at, p, of_key)) { return false; }
+    }
+    return !memcmp(pattern + at + of_key, (const char *)p + of_key, n - of_key);
+}
+
 #endif
