@@ -90,3 +90,19 @@ enum glob_form glob_reduce(struct slice pattern, uint8_t *literal, size_t *n) {
     if (open_head) return open_tail ? GLOB_CONTAINS : GLOB_SUFFIX;
     return open_tail ? GLOB_PREFIX : GLOB_EXACT;
 }
+
+size_t glob_tail(struct slice pattern, uint8_t *literal) {
+    size_t n = 0;
+    for (size_t at = 0; at < pattern.n;) {
+        uint8_t c = pattern.p[at++];
+        if (c == '\\' && at < pattern.n) {
+            literal[n++] = pattern.p[at++];
+        } else if (c == '*' || c == '?' || c == '[') {
+            n = 0;
+            if (c == '[') set_holds(pattern, &at, 0); /* moves behind the set */
+        } else {
+            literal[n++] = c;
+        }
+    }
+    return n;
+}

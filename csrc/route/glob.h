@@ -15,5 +15,7 @@ enum glob_form { GLOB_ANY, GLOB_EXACT, GLOB_PREFIX, GLOB_SUFFIX, GLOB_CONTAINS, 
 /* Writes the literal part, unescaped, to `literal` (room for pattern.n bytes) and its length to *n. For GLOB_PATTERN that is
  * what every fitting text starts with, perhaps nothing. */
 enum glob_form glob_reduce(struct slice pattern, uint8_t *literal, size_t *n);
+/* Writes what every fitting text ends with, perhaps nothing, to `literal` (room for pattern.n bytes); returns its length. */
+size_t glob_tail(struct slice pattern, uint8_t *literal);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "glob.h"
+#include "segments.h"
 
 static struct predicate *read_at(struct compile *c, struct mpack when, uint32_t depth);
 
@@ -140,6 +141,17 @@ static bool read_order(struct compile *c, struct predicate *p, struct slice attr
     return true;
 }
 
+/* Keeps the end of `literal`, backwards, for looking the predicate up by it. */
+static bool set_tail(struct compile *c, struct predicate *p, struct slice literal) {
+    size_t n = min_size(literal.n, TAIL_MAX);
+    uint8_t *tail = arena_alloc(&c->scratch, n);
+    if (!tail) return compile_no_memory(c);
+    for (size_t i = 0; i < n; i++) tail[i] = literal.p[literal.n - 1 - i];
+    p->tail = tail;
+    p->tail_n = (uint32_t)n;
+    return true;
+}
+
 static bool read_glob(struct compile *c, struct predicate *p) {
     static const uint8_t forms[] = {
         [GLOB_ANY] = WHEN_EXISTS,    [GLOB_EXACT] = WHEN_EQ,          [GLOB_PREFIX] = WHEN_PREFIX,
@@ -150,6 +162,26 @@ static bool read_glob(struct compile *c, struct predicate *p) {
     if (!literal) return compile_no_memory(c);
     p->op = forms[glob_reduce(p->text, literal, &n)];
     *(p->op == WHEN_GLOB ? &p->head : &p->text) = slice_of(literal, n);
+    if (p->op == WHEN_SUFFIX) return set_tail(c, p, p->text);
+    if (p->op != WHEN_GLOB) return true;
+    uint8_t *tail = arena_alloc(&c->scratch, p->text.n);
+    return tail ? set_tail(c, p, slice_of(tail, glob_tail(p->text, tail))) : compile_no_memory(c);
+}
+
+static bool read_segments(struct compile *c, struct predicate *p) {
+    static const uint8_t forms[] = {
+        [SEGMENTS_EXACT] = WHEN_EQ, [SEGMENTS_PREFIX] = WHEN_PREFIX, [SEGMENTS_PATTERN] = WHEN_SEGMENTS};
+    size_t n;
+    uint8_t *compiled = arena_alloc(c->keep, p->text.n);
+    if (!compiled) return compile_no_memory(c);
+    const char *fault = segments_compile(p->text, compiled, &n);
+    if (fault) return compile_fail(c, "path %s: %s", quoted(p->text).text, fault);
+    p->text = slice_of(compiled, n);
+    p->head = segments_head(p->text);
+    p->op = forms[segments_form(p->text)];
+    if (p->op == WHEN_SEGMENTS) return set_tail(c, p, segments_tail(p->text));
+    p->text = p->head;
+    if (p->op == WHEN_PREFIX && p->text.n == 0) p->op = WHEN_EXISTS;
     return true;
 }
 
@@ -164,8 +196,9 @@ static bool read_string_test(struct compile *c, struct predicate *p, struct slic
     }
     if (!read_text(c, v, &p->text)) return false;
     if (p->op == WHEN_GLOB) return read_glob(c, p);
+    if (p->op == WHEN_SEGMENTS) return read_segments(c, p);
     if (p->text.n == 0) p->op = WHEN_EXISTS; /* every text starts with nothing, ends with it, contains it */
-    return true;
+    return p->op != WHEN_SUFFIX || set_tail(c, p, p->text);
 }
 
 static struct predicate *read_leaf(struct compile *c, enum predicate_op op, struct slice name, struct mpack_iter *it) {
@@ -237,12 +270,23 @@ static const struct {
     const char *name;
     enum predicate_op op;
 } words[] = {
-    {"and", WHEN_AND},       {"or", WHEN_OR},         {"not", WHEN_NOT},
-    {"true", WHEN_TRUE},     {"eq", WHEN_EQ},         {"in", WHEN_IN},
-    {"prefix", WHEN_PREFIX}, {"suffix", WHEN_SUFFIX}, {"contains", WHEN_CONTAINS},
-    {"glob", WHEN_GLOB},     {"lt", WHEN_RANGE},      {"le", WHEN_RANGE},
-    {"gt", WHEN_RANGE},      {"ge", WHEN_RANGE},      {"regex", WHEN_REGEX},
+    {"and", WHEN_AND},
+    {"or", WHEN_OR},
+    {"not", WHEN_NOT},
+    {"true", WHEN_TRUE},
+    {"eq", WHEN_EQ},
+    {"in", WHEN_IN},
+    {"prefix", WHEN_PREFIX},
+    {"suffix", WHEN_SUFFIX},
+    {"contains", WHEN_CONTAINS},
+    {"glob", WHEN_GLOB},
+    {"lt", WHEN_RANGE},
+    {"le", WHEN_RANGE},
+    {"gt", WHEN_RANGE},
+    {"ge", WHEN_RANGE},
+    {"regex", WHEN_REGEX},
     {"exists", WHEN_EXISTS},
+    {"segments", WHEN_SEGMENTS},
 };
 
 static struct predicate *read_at(struct compile *c, struct mpack when, uint32_t depth) {

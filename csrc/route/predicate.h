@@ -6,7 +6,7 @@
  *                      lt/le/gt/ge read the attribute as a decimal integer, other text is false
  *   int attribute      eq/in take a string too if it is a decimal integer; no booleans
  *   bool attribute     eq/in take true, false and those words as strings; no order
- *   prefix, suffix, contains, glob and regex are for strings only. */
+ *   prefix, suffix, contains, glob, segments and regex are for strings only. */
 #ifndef MOSNPY_PREDICATE_H
 #define MOSNPY_PREDICATE_H
 
@@ -25,24 +25,33 @@ enum predicate_op {
     WHEN_IN,
     WHEN_CONTAINS,
     WHEN_GLOB,
+    WHEN_SEGMENTS,
     WHEN_REGEX
 };
 
-struct predicate {
+enum { TAIL_MAX = 64 }; /* bytes of a text's end it is looked up by */
+
+struct predicate {          /* a cache line */
     uint8_t op;             /* enum predicate_op */
     uint8_t slot;           /* leaves: the attribute */
-    bool exact;             /* index.c: the keys found imply the whole predicate */
-    uint64_t cost;          /* index.c: messages expected to get here by its keys; NO_KEYS: none */
-    struct predicate *best; /* index.c, WHEN_AND: the child whose keys are used */
+    bool exact;             /* index_keys.c: the keys found imply the whole predicate */
+    bool by_tail;           /* index_keys.c: it is looked up by `tail` */
+    uint32_t tail_n;        /* 0: none */
+    uint64_t cost;          /* index_keys.c: messages expected to get here by its keys; NO_KEYS: none */
     struct predicate *next; /* next sibling */
     union {
-        struct predicate *first; /* AND OR NOT: children, dearest to evaluate first (program.c emits backwards) */
+        struct {
+            struct predicate *first; /* AND OR NOT: children, dearest to evaluate first (program.c emits backwards) */
+            struct predicate *best;  /* index_keys.c, WHEN_AND: the child whose keys are used */
+        };
         struct {
             int64_t low, high;
         } range; /* numbers in [low, high]; low > high: none. Bools are 0 and 1 */
         struct {
-            struct slice text, head;
-        }; /* EQ PREFIX SUFFIX CONTAINS GLOB; GLOB: what fitting texts start with */
+            struct slice text,
+                head; /* EQ PREFIX SUFFIX CONTAINS GLOB SEGMENTS; the last two: what fitting texts start with */
+            const uint8_t *tail; /* SUFFIX GLOB SEGMENTS: the last bytes of fitting texts, last one first */
+        };
         struct {
             struct slice *values;
             uint32_t count;
@@ -50,6 +59,7 @@ struct predicate {
         struct regex *regex;
     };
 };
+_Static_assert(sizeof(struct predicate) == 64, "a predicate fills a cache line");
 
 /* NULL with err set when the plan's predicate is wrong. nil is true. */
 struct predicate *predicate_read(struct compile *c, struct mpack when);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "glob.h"
+#include "segments.h"
 
 /* --- evaluating --- */
 
@@ -40,6 +41,7 @@ static inline bool value_fits(const struct test *t, const struct attr_value *v) 
     case WHEN_IN: return in_set(t, v);
     case WHEN_CONTAINS: return v->s.n >= t->text.n && memmem(v->s.p, v->s.n, t->text.p, t->text.n) != NULL;
     case WHEN_GLOB: return glob_match(t->text, v->s);
+    case WHEN_SEGMENTS: return segments_match(t->text, v->s);
     case WHEN_REGEX: return regex_match(t->regex, v->s);
     default: return false;
     }

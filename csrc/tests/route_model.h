@@ -189,6 +189,19 @@ static inline bool model_glob(struct slice g,
     return result;
 }
 
+/* Segment by segment. Pattern and text are what follows the last slash looked at. */
+static inline bool model_segments(struct slice g, struct slice s) {
+    const uint8_t *slash = g.n ? memchr(g.p, '/', g.n) : NULL;
+    struct slice one = slice_of(g.p, slash ? (size_t)(slash - g.p) : g.n);
+    bool brace = one.n && one.p[0] == '{', rest = brace && one.n > 3 && !memcmp(one.p + one.n - 3, "**}", 3);
+    if (rest) return true;
+    const uint8_t *end = s.n ? memchr(s.p, '/', s.n) : NULL;
+    struct slice is = slice_of(s.p, end ? (size_t)(end - s.p) : s.n);
+    if (brace ? is.n == 0 : !slice_eq(one, is)) return false;
+    if (!slash || !end) return !slash && !end;
+    return model_segments(slice_of(slash + 1, g.n - one.n - 1), slice_of(end + 1, s.n - is.n - 1));
+}
+
 static inline bool model_decimal(struct slice s, long double *n) {
     size_t digits = s.n && s.p[0] == '-' ? s.n - 1 : s.n;
     if (!digits) return false;
@@ -250,6 +263,7 @@ static inline bool model_value(const char *op, int a, const struct message *m, s
         return false;
     }
     if (!strcmp(op, "glob")) return model_glob(v.s, s);
+    if (!strcmp(op, "segments")) return model_segments(v.s, s);
     if (!strcmp(op, "regex")) return model_regex(v.s, s);
     long double n = (long double)m->number[a], with = model_number(v);
     if (model_attributes[a].type != ATTR_INT && !model_decimal(s, &n)) return false;
@@ -302,13 +316,27 @@ static inline uint32_t roll(struct dice *d, uint32_t n) {
     return d->p < d->end ? *d->p++ % n : 0;
 }
 
-/* Few letters and common beginnings, so that strings meet: as prefixes of each other, equal, on both sides of a word. */
+/* Few letters and common beginnings, so that strings meet: as prefixes of each other, equal, on both sides of a word.
+ * */
 static inline struct slice random_text(struct dice *d, uint8_t *room, bool glob) {
-    static const char *const heads[] = {"", "", "a", "ab:", "tenant1", "tenant12:ab", "0123456789abcdef:"};
-    const char *letters = glob ? "ab:1*?[]^-\\*" : "ab:1", *head = heads[roll(d, countof(heads))];
+    static const char *const heads[] = {"", "", "a", "ab:", "tenant1", "tenant12:ab", "0123456789abcdef:", "a/1/b/"};
+    const char *letters = glob ? "ab:1*?[]^-\\*" : "ab:1/", *head = heads[roll(d, countof(heads))];
     size_t n = strlen(head), more = roll(d, roll(d, 4) ? 5 : 20);
     memcpy(room, head, n);
     while (more--) room[n++] = (uint8_t)letters[roll(d, (uint32_t)strlen(letters))];
+    return slice_of(room, n);
+}
+
+static inline struct slice random_segments(struct dice *d, uint8_t *room) {
+    static const char *const pieces[] = {"a", "b", "1", "ab:", "{id}", "{id}", "{name=*}", ""};
+    size_t n = 0;
+    for (uint32_t left = roll(d, 5) + 1; left--;) {
+        const char *piece = pieces[roll(d, countof(pieces))];
+        if (left == 0 && roll(d, 4) == 1) piece = "{rest=**}";
+        if (n) room[n++] = '/';
+        memcpy(room + n, piece, strlen(piece));
+        n += strlen(piece);
+    }
     return slice_of(room, n);
 }
 
@@ -328,8 +356,8 @@ static inline void random_value(struct pack *k, struct dice *d, int a) {
 }
 
 static inline void random_leaf(struct pack *k, struct dice *d) {
-    static const char *const ops[] = {"eq",     "in",     "lt",   "le",     "gt",       "ge",   "exists",
-                                      "prefix", "prefix", "glob", "suffix", "contains", "regex"};
+    static const char *const ops[] = {"eq",     "in",     "lt",   "le",     "gt",       "ge",    "exists",
+                                      "prefix", "prefix", "glob", "suffix", "contains", "regex", "segments"};
     static const double bounds[] = {0.5, -0.5, 1, 1.5, -1e30, 1e30, 11, 9223372036854775808.0};
     int a = (int)roll(d, MODEL_ALL);
     if (roll(d, 2)) a = MODEL_KEY;
@@ -351,6 +379,8 @@ static inline void random_leaf(struct pack *k, struct dice *d) {
         while (n--) random_value(k, d, a);
     } else if (op[0] == 'l' || (op[0] == 'g' && op[1] != 'l')) {
         roll(d, 2) ? pack_int(k, (int64_t)roll(d, 14) - 2) : pack_double(k, bounds[roll(d, countof(bounds))]);
+    } else if (!strcmp(op, "segments")) {
+        pack_str(k, random_segments(d, room));
     } else if (!strcmp(op, "regex")) {
         pack_text(k, random_regexes[roll(d, countof(random_regexes))]);
     } else {
