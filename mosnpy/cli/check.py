@@ -73,7 +73,7 @@ def _compile(files: list[str]) -> tuple[Config | None, list[Fault]]:
 
 
 def _contents(model: Config) -> str:
-    routes = sum(len(listener.all_routes()) for listener in model.listeners.values())
+    routes = sum(listener.route_count() for listener in model.listeners.values())
     endpoints = sum(len(upstream.endpoints) for upstream in model.upstreams.values())
     counts = [
         ("listener", len(model.listeners)),

@@ -36,9 +36,11 @@ class PoolMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A typed fact of a message, by its full name: `redis.key`.
+    """A typed fact of a message, by its full name: `redis.key`; a name that ends with `.*` is a family, with any name in
+    the star's place.
 
     values: every value it can have, where that is a closed set. upper: values are in upper case whatever the client wrote.
+    form: what values look like, so that slips in rules are found. Of a family, field: its members are names of HTTP fields.
     """
 
     name: str
@@ -46,12 +48,14 @@ class Attribute:
     doc: str
     values: tuple[str, ...] = ()
     upper: bool = False
+    form: Literal["", "host", "path", "method", "field"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
     """The description of a protocol.
 
+    namespaces: first words of the names of its attributes; its own name, unless codecs share their attributes.
     native: the bytes are handled by C under the same name (csrc/codecs/). port: where servers of the protocol usually listen.
     plan_section: the codec's own part of the plan, given the statistics block of each operation that is counted
     (mosnpy/config/compile.py asks for it); operations: the names of those operations.
@@ -61,6 +65,7 @@ class Codec:
     doc: str
     pool_mode: PoolMode
     native: bool = False
+    namespaces: tuple[str, ...] = ()
     port: int | None = None
     attributes: tuple[Attribute, ...] = ()
     limits: tuple[Limit, ...] = ()
@@ -70,10 +75,11 @@ class Codec:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"codec name {self.name!r}: lower-case letters, digits and _, at most 32, a letter first")
+        spaces = self.namespaces or (self.name,)
         for attribute in self.attributes:
-            if not attribute.name.startswith(f"{self.name}."):
+            if attribute.name.partition(".")[0] not in spaces or attribute.name.endswith("."):
                 raise ValueError(
-                    f"codec {self.name}: attribute {attribute.name!r} must be called {self.name}.<something>"
+                    f"codec {self.name}: attribute {attribute.name!r} must be called {spaces[0]}.<something>"
                 )
         for kind in ("attributes", "limits"):
             seen = [each.name for each in getattr(self, kind)]

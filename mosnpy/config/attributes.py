@@ -6,7 +6,8 @@ name it doesn't know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mosnpy.config.report import did_you_mean
@@ -24,7 +25,10 @@ class AttributeInfo:
     """One attribute. type: "strs" holds several strings, a comparison holds if any of them does.
 
     values: every value it can have, where that is a closed set. connection: known before the first request, so that
-    protocols without requests can use it. upper: values are upper case, whatever the client wrote.
+    protocols without requests can use it. upper: values are upper case, whatever the client wrote. form: what values look
+    like, where that tells slips: host, path, method, field (of a family: its members are names of header fields).
+
+    A name that ends with `.*` is a family: any name may stand in the star's place.
     """
 
     name: str
@@ -33,10 +37,11 @@ class AttributeInfo:
     values: tuple[str, ...] = ()
     connection: bool = False
     upper: bool = False
+    form: str = ""
 
 
 Attributes: TypeAlias = "Mapping[str, Mapping[str, AttributeInfo]]"
-"""Protocol name (and "common") -> full attribute name -> what it is."""
+"""Family of protocols (and "common") -> full attribute name -> what it is."""
 
 
 def _named(infos: Iterable[AttributeInfo]) -> dict[str, AttributeInfo]:
@@ -56,6 +61,21 @@ COMMON: Mapping[str, AttributeInfo] = _named(
         ),
         AttributeInfo("client_id", "str", "authenticated name of the client: TLS SAN, SASL or ACL user, API key"),
         AttributeInfo("listener", "str", "name of the listener", connection=True),
+        AttributeInfo(
+            "tls.sni",
+            "str",
+            "server name the client asked for in its TLS handshake, in lower case",
+            connection=True,
+            form="host",
+        ),
+        AttributeInfo(
+            "tls.san", "strs", "names in the verified client certificate: DNS, URI, IP, mail", connection=True
+        ),
+        AttributeInfo("tls.subject", "str", "subject of the verified client certificate", connection=True),
+        AttributeInfo(
+            "tls.version", "str", "version of TLS; absent without TLS", values=("1.2", "1.3"), connection=True
+        ),
+        AttributeInfo("tls.alpn", "str", "protocol agreed on in the TLS handshake: h2, http/1.1", connection=True),
         AttributeInfo(
             "tls.sni", "str", "server name the client asked for in its TLS handshake, in lower case", connection=True
         ),
@@ -77,20 +97,31 @@ class UnknownAttributeError(ValueError):
     """A rule uses a name that messages of this protocol don't have."""
 
 
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The names that hold inside one listener. connection_only: the protocol has no requests to look into."""
+    """The names that hold inside one listener. protocol: its family, which short names leave out. connection_only: the
+    protocol has no requests to look into."""
 
     protocol: str
     attributes: Mapping[str, Mapping[str, AttributeInfo]]
     connection_only: bool = False
+    _found: dict[str, AttributeInfo] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def find(self, name: str) -> AttributeInfo:
         """The attribute of that full or short name. Raises UnknownAttributeError with a sentence."""
+        info = self._found.get(name)
+        if info is None:
+            info = self._found[name] = self._find(name)
+        return info
+
+    def _find(self, name: str) -> AttributeInfo:
         common = self.attributes.get("common", COMMON)
         own = self.attributes.get(self.protocol, {})
-        info = own.get(name) or common.get(name) or own.get(f"{self.protocol}.{name}")
-        if info is None:
+        info = own.get(name) or common.get(name) or own.get(f"{self.protocol}.{name}") or self._member(name, own)
+        if info is None or info.name.endswith(".*"):
             raise UnknownAttributeError(self._unknown(name))
         if self.connection_only and not info.connection:
             known = ", ".join(n for n, i in common.items() if i.connection)
@@ -99,8 +130,19 @@ class Scope:
             )
         return info
 
+    def _member(self, name: str, own: Mapping[str, AttributeInfo]) -> AttributeInfo | None:
+        """The member of a family: header.x-tenant of http.header.*."""
+        for family, info in own.items():
+            if not family.endswith(".*"):
+                continue
+            stem = family[:-1]
+            for start in (stem, stem.removeprefix(f"{self.protocol}.")):
+                if name.startswith(start) and (member := name[len(start) :]):
+                    return replace(info, name=stem + _member_name(member, info), form="")
+        return None
+
     def names(self) -> list[str]:
-        """Every name that may stand in a rule, short ones last."""
+        """Every name that may stand in a rule, short ones last; of families the form `header.*`."""
         common = self.attributes.get("common", COMMON)
         own = self.attributes.get(self.protocol, {})
         usable = [n for n, i in [*own.items(), *common.items()] if i.connection or not self.connection_only]
@@ -116,4 +158,15 @@ class Scope:
         if prefix in self.attributes and prefix not in (self.protocol, "common") and "." in name:
             return f"{name!r} is an attribute of {prefix}, this listener speaks {self.protocol}"
         known = ", ".join([*self.attributes.get(self.protocol, {}), *self.attributes.get("common", COMMON)])
-        return f"{self.protocol} has no attribute {name!r}{did_you_mean(name, self.names()) or ': there are ' + known}"
+        guess = did_you_mean(name, [each.removesuffix(".*") for each in self.names()])
+        if f"{name}.*" in self.names():
+            guess = f": name the one you mean, such as {name}.x"
+        return f"{self.protocol} has no attribute {name!r}{guess or ': there are ' + known}"
+
+
+def _member_name(name: str, info: AttributeInfo) -> str:
+    if info.form != "field":
+        return name
+    if not _FIELD_NAME.fullmatch(name):
+        raise UnknownAttributeError(f"{name!r} can't be the name of a header")
+    return name.lower()

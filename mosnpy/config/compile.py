@@ -14,10 +14,11 @@ import msgpack
 
 from mosnpy.config import installed
 from mosnpy.config.attributes import Scope
-from mosnpy.config.expression import parse_expression
 from mosnpy.config.models import HASH_POLICIES
-from mosnpy.config.predicate import TRUE, both, parse_match
+from mosnpy.config.predicate import TRUE
+from mosnpy.config.protocols import PROTOCOLS, Spoken, spoken
 from mosnpy.config.resolving import ResolvedAddress, bindable, resolve_hosts
+from mosnpy.config.tables import Said, read_tables
 from mosnpy.errors import ConfigErrors
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
     from mosnpy.config.address import Address
     from mosnpy.config.attributes import Attributes
-    from mosnpy.config.models import Config, Listener, Route, Upstream
-    from mosnpy.config.predicate import Predicate
+    from mosnpy.config.models import Chain, Config, Listener, Service, Upstream
     from mosnpy.config.report import Fault
+    from mosnpy.config.tables import Entry, Table
+    from mosnpy.config.tls import ChainTls
 
-__all__ = ["Compiled", "LocalRegistry", "Registry", "compile_config", "compile_plan", "route_predicate"]
+__all__ = ["Compiled", "LocalRegistry", "Registry", "compile_config", "compile_plan"]
 
 
 class Registry(Protocol):
@@ -106,24 +108,6 @@ def compile_config(
     return _Compiler(config, registry, generation, attributes or installed.attributes()).run()
 
 
-def route_predicate(route: Route, scope: Scope) -> Predicate:
-    """What a route asks of a message. Raises ValueError with a sentence (semantics.py says it with a place)."""
-    if route.predicate is not None:
-        return route.predicate
-    parts: list[Predicate] = []
-    if route.match is not None:
-
-        def fault(path: tuple[str | int, ...], message: str, _key: bool) -> None:
-            raise ValueError(f"{'.'.join(map(str, path))}: {message}")
-
-        parsed = parse_match(route.match, scope, fault)
-        assert parsed is not None
-        parts.append(parsed)
-    if route.when is not None:
-        parts.append(parse_expression(route.when, scope))
-    return both(*parts)
-
-
 class _Compiler:
     def __init__(self, config: Config, registry: Registry, generation: int, attributes: Attributes) -> None:
         self.config = config
@@ -176,14 +160,14 @@ class _Compiler:
 
     def upstream(self, name: str, u: Upstream) -> dict[str, Any]:
         hashed = u.lb.policy in HASH_POLICIES
-        scope = Scope(u.protocol, self.attributes)
+        scope = Scope(PROTOCOLS[u.protocol].family, self.attributes)
         return {
             "name": name,
             "codec": u.protocol,
             "stats": self.registry.block("upstream", name),
             "connect_timeout_ms": u.connect_timeout.ms,
             "idle_timeout_ms": u.pool.idle_timeout.ms,
-            "connections": u.pool.connections,
+            "connections": u.shared_connections,
             "max_connections": u.pool.max_connections,
             "max_pending": u.pool.max_pending,
             "attempts": u.attempts,
@@ -197,6 +181,7 @@ class _Compiler:
             "ejection": {"failures": u.ejection.failures, "base_ms": u.ejection.base.ms, "max_ms": u.ejection.max.ms},
             "proxy_protocol": {"off": 0, "v1": 1, "v2": 2}[u.proxy_protocol],
             "options": u.options(),
+            "tls": u.tls.plan(_host_name(u), u.alpn) if u.tls is not None else None,
             "endpoints": self.endpoints(name, u),
         }
 
@@ -253,6 +238,8 @@ class _Compiler:
                     "unhealthy_after": health.unhealthy_after,
                     "username": plan["options"].get("username", ""),
                     "password": plan["options"].get("password", ""),
+                    "tls": plan["tls"],
+                    "ask": health.plan(),
                     "endpoints": [
                         {key: e[key] for key in ("name", "family", "host", "port", "slot")} for e in plan["endpoints"]
                     ],
@@ -280,8 +267,8 @@ class _Compiler:
 
     def listener(self, name: str, one: Listener, sockets: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """One plan entry per address: they differ in their id alone."""
-        scope = Scope(one.protocol, self.attributes, one.connection_only)
-        routes = [self.route(name, i, route, scope) for i, route in enumerate(one.all_routes())]
+        said = spoken(one.protocol)
+        mode = "permissive" if said.tls else one.tls.mode if one.tls is not None else "terminate"
         common = {
             "name": name,
             "stats": self.registry.block("listener", name),
@@ -289,27 +276,62 @@ class _Compiler:
             "idle_timeout_ms": one.idle_timeout.ms,
             "proxy_protocol": one.proxy_protocol == "accept",
             "client_buffer": int(one.client_buffer),
-            "protocols": [{"codec": one.protocol, "options": one.options(), "table": {"routes": routes}}],
-            "tls": None,
-            "chains": [],
+            "protocols": self.protocols(name, name, one, said),
+            "tls": one.tls.plan(mode, said.alpn) if one.tls is not None else None,
+            "chains": [self.chain(name, chain, said, one.tls, mode) for chain in one.chains],
         }
         entries = []
-        mode = int(one.socket_mode, 8) if one.socket_mode else None
+        permissions = int(one.socket_mode, 8) if one.socket_mode else None
         for i, address in enumerate(one.bind):
             path = ("listeners", name, "bind", i)
             number = self.registry.listener(str(address))
-            sockets.append(self.socket(name, number, address, path, one.backlog, mode if address.path else None))
+            sockets.append(self.socket(name, number, address, path, one.backlog, permissions if address.path else None))
             entries.append({**common, "id": number})
         return entries
 
-    def route(self, listener: str, index: int, route: Route, scope: Scope) -> dict[str, Any]:
-        name = route.name or f"{listener}.{index}"
-        predicate = route_predicate(route, scope)
+    def chain(self, listener: str, one: Chain, theirs: Spoken, tls: ChainTls | None, mode: str) -> dict[str, Any]:
+        """tls, theirs, mode: of the listener, for what the chain doesn't say."""
+        said = spoken(one.protocol) if one.protocol is not None else theirs
+        own = one.tls or tls
+        return {
+            "name": one.name,
+            "sni": one.sni,
+            "protocols": self.protocols(listener, f"{listener}.{one.name}", one, said),
+            "tls": own.plan(mode, said.alpn) if own is not None else None,
+        }
+
+    def protocols(self, listener: str, stem: str, one: Service, said: Spoken) -> list[dict[str, Any]]:
+        """What is spoken, in order of detection. stem: before the numbers of routes without a name."""
+        tables = self.tables(one, said)
+        built = {family: {"routes": self.routes(listener, stem, table)} for family, table in tables.items()}
+        return [
+            {"codec": name, "options": one.options(name), "table": built[PROTOCOLS[name].family]} for name in said.names
+        ]
+
+    def tables(self, one: Service, said: Spoken) -> dict[str, Table]:
+        """As the semantic pass left them; read now for a configuration that did not come from load()."""
+        if one._tables is not None:
+            return one._tables
+
+        def say(fault: Said) -> None:
+            if not fault.warning:
+                raise ValueError(f"{'.'.join(map(str, fault.path))}: {fault.message}")
+
+        protocols = {name: upstream.protocol for name, upstream in self.config.upstreams.items()}
+        return read_tables(one.flat_routes(), said, self.attributes, protocols, say)
+
+    def routes(self, listener: str, stem: str, table: Table) -> list[dict[str, Any]]:
+        scope = Scope(table[0].family if table else "", self.attributes)
+        return [self.route(listener, stem, entry, scope) for entry in table]
+
+    def route(self, listener: str, stem: str, entry: Entry, scope: Scope) -> dict[str, Any]:
+        route = entry.flat.route
+        name = entry.name(stem)
         mirror = route.mirrored
         out: dict[str, Any] = {
             "name": name,
             "stats": self.registry.block("route", f"{listener}/{name}"),
-            "when": None if predicate == TRUE else predicate,
+            "when": None if entry.predicate == TRUE else entry.predicate,
             "timeout_ms": route.timeout_ms,
             "mirror": {"to": self.indices[mirror.to], "percent": float(mirror.percent)} if mirror else None,
         }
@@ -321,6 +343,7 @@ class _Compiler:
                 out["sticky"] = scope.find(route.sticky).name
         elif route.reply is not None:
             out["reply"] = {"error": route.reply.error}
+        out.update(entry.actions)
         return out
 
     # -- codecs ----------------------------------------------------------------------------------------------------
@@ -328,10 +351,23 @@ class _Compiler:
     def sections(self) -> dict[str, Any]:
         """The parts of the codecs in use; each operation a codec names is counted in a block of its own."""
         sections: dict[str, Any] = {}
-        for protocol in dict.fromkeys(part.protocol for part in self.config.listeners.values()):
+        spoken_here = (name for one in self.config.listeners.values() for name in _names(one))
+        for protocol in dict.fromkeys(spoken_here):
             names = sorted(installed.operations(protocol))
             blocks = {name: self.registry.block("operation", f"{protocol}.{name}") for name in names}
             section = installed.plan_section(protocol, blocks)
             if section is not None:
                 sections[protocol] = section
         return sections
+
+
+def _names(listener: Listener) -> list[str]:
+    """Every protocol of a listener and its chains."""
+    said = [listener.protocol, *(chain.protocol for chain in listener.chains if chain.protocol is not None)]
+    return [name for each in said for name in spoken(each).names]
+
+
+def _host_name(upstream: Upstream) -> str | None:
+    """The host name of all endpoints, where they have the same."""
+    hosts = {each.address.host if each.address.family == "name" else None for each in upstream.endpoints}
+    return hosts.pop() if len(hosts) == 1 else None

@@ -8,6 +8,7 @@
                | "." ("startsWith" | "endsWith" | "contains" | "matches") "(" text ")"
     operand    = name | literal;  one side of a comparison is an attribute's name, the other a literal
     literal    = "text" | 'text' | r"text" | 42 | 1MiB | true | false;  list = "[" literal ("," literal)* "]"
+    name       = letters, digits and "_", with dots, behind one also "-"; header["x-tenant"] is header.x-tenant
 
 A name alone is a true/false attribute. Raises ExpressionError, which knows the character at fault.
 """
@@ -38,7 +39,7 @@ _TOKEN = re.compile(
     r"""(?P<space>\s+)
       | (?P<text>[rR]?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
       | (?P<number>-?[0-9]+(?:\.[0-9]+)?[A-Za-z]*)
-      | (?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)
+      | (?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)*(?:(?<!\bin)\["[^"\\\n]+"\](?:\.[A-Za-z_]+)?)?)
       | (?P<sign>\|\||&&|[=!<>]=|[<>!()\[\],.])""",
     re.VERBOSE,
 )
@@ -47,11 +48,12 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "\\": "\\", '"': '"', "'
 
 
 class ExpressionError(ValueError):
-    """offset: characters from the start of the expression to what is wrong."""
+    """offset: characters from the start of the expression to what is wrong. unknown: the name that is no attribute."""
 
-    def __init__(self, message: str, offset: int) -> None:
+    def __init__(self, message: str, offset: int, unknown: str = "") -> None:
         super().__init__(message)
         self.offset = offset
+        self.unknown = unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,10 @@ def _tokens(source: str) -> list[_Token]:
             raise ExpressionError(_stray(source, at), at)
         kind = str(match.lastgroup)
         if kind != "space":
-            tokens.append(_Token(kind, match[0], at))
+            text = match[0]
+            if kind == "name" and "[" in text:
+                text = text.replace('["', ".").replace('"]', "")
+            tokens.append(_Token(kind, text, at))
         at = match.end()
     tokens.append(_Token("end", "", len(source)))
     return tokens
@@ -261,7 +266,7 @@ class _Parser:
         try:
             return self.scope.find(token.text)
         except ValueError as error:
-            raise ExpressionError(str(error), token.at) from None
+            raise ExpressionError(str(error), token.at, token.text) from None
 
     # -- comparisons -----------------------------------------------------------------------------------------------
 

@@ -33,12 +33,13 @@ def _codec(protocol: str) -> Any:
 
 @functools.cache
 def attributes() -> Attributes:
-    """Names rules may use: "common", and by protocol what its codec says."""
+    """Names rules may use: "common", and by family of protocols what its codecs say."""
     found: dict[str, Mapping[str, AttributeInfo]] = {"common": COMMON}
-    for protocol in PROTOCOLS:
-        codec = _codec(protocol)
+    for protocol in PROTOCOLS.values():
+        codec = _codec(protocol.name)
         rows = codec.attributes if codec is not None else ()
-        found[protocol] = {a.name: AttributeInfo(a.name, a.type, a.doc, a.values, upper=a.upper) for a in rows}
+        mine = {a.name: AttributeInfo(a.name, a.type, a.doc, a.values, upper=a.upper, form=a.form) for a in rows}
+        found[protocol.family] = {**found.get(protocol.family, {}), **mine}
     return found
 
 

@@ -6,6 +6,8 @@ protocol: inside a redis route `match:` offers key, command, db; inside a tcp on
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
@@ -13,11 +15,14 @@ from pydantic.json_schema import models_json_schema
 from mosnpy.config import installed
 from mosnpy.config.attributes import Scope
 from mosnpy.config.models import Config
-from mosnpy.config.protocols import PROTOCOLS
+from mosnpy.config.protocols import ALIASES, PROTOCOLS, every_chain, every_listener
+from mosnpy.config.routes import RouteGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mosnpy.config.attributes import AttributeInfo, Attributes
-    from mosnpy.config.protocols import Protocol
+    from mosnpy.config.models import Chain, Listener
 
 __all__ = ["schema"]
 
@@ -26,19 +31,20 @@ _DEFS = "#/$defs/"
 
 
 def schema(attributes: Attributes | None = None) -> dict[str, Any]:
-    """The whole schema, as plain data. attributes: names rules may use, by protocol (those of the installed codecs by default)."""
+    """The whole schema, as plain data. attributes: names rules may use, by family (those of the installed codecs by default)."""
     known = attributes or installed.attributes()
-    models: list[Any] = [(Config, "validation")]
-    models += [
-        (part, "validation") for p in PROTOCOLS.values() for part in (p.listener, p.upstream, p.listener.route_model)
-    ]
-    _, generated = models_json_schema(list(dict.fromkeys(models)), ref_template=_DEFS + "{model}")
+    listeners, chains = every_listener(), every_chain()
+    upstreams = [p.upstream for p in PROTOCOLS.values()]
+    models: list[Any] = [Config, *listeners, *chains, *upstreams, *(each.route_model for each in listeners), RouteGroup]
+    _, generated = models_json_schema(
+        [(each, "validation") for each in dict.fromkeys(models)], ref_template=_DEFS + "{model}"
+    )
     defs: dict[str, Any] = generated["$defs"]
-    for protocol in PROTOCOLS.values():
-        _add_routes(defs, protocol, known)
-    _one_of(defs, "listeners", [p.listener.__name__ for p in PROTOCOLS.values()])
-    _one_of(defs, "upstreams", [p.upstream.__name__ for p in PROTOCOLS.values()])
-    _short_forms(defs)
+    _short_forms(defs, listeners, upstreams)
+    for listener, chain in zip(listeners, chains, strict=True):
+        _add_routes(defs, listener, chain, known)
+    _one_of(defs, "listeners", listeners)
+    _one_of(defs, "upstreams", upstreams)
     whole = defs.pop("Config")
     used = _reachable(whole, defs)
     return {
@@ -49,31 +55,47 @@ def schema(attributes: Attributes | None = None) -> dict[str, Any]:
     }
 
 
-def _one_of(defs: dict[str, Any], field: str, names: list[str]) -> None:
+def _one_of(defs: dict[str, Any], field: str, models: Sequence[type[Any]]) -> None:
     """The values of a top-level map are one of these, told apart by `protocol`."""
     entry = defs["Config"]["properties"][field]
-    entry["additionalProperties"] = {"anyOf": [{"$ref": _DEFS + name} for name in names]}
+    (name,) = entry["patternProperties"]
+    entry["patternProperties"] = {name: {"anyOf": [{"$ref": _DEFS + each.__name__} for each in models]}}
 
 
-def _add_routes(defs: dict[str, Any], protocol: Protocol, attributes: Attributes) -> None:
-    """A route definition per protocol, whose `match` knows the protocol's attributes."""
-    scope = Scope(protocol.name, attributes, protocol.listener.connection_only)
-    name = f"{protocol.name.capitalize()}Route"
-    route = dict(defs[protocol.listener.route_model.__name__])
-    properties = {each: _match_value(scope.find(each)) for each in sorted(scope.names())}
-    match = dict(route["properties"]["match"])
-    match.pop("anyOf", None)
-    match |= {"type": "object", "properties": properties, "additionalProperties": False}
-    sticky = {**route["properties"]["sticky"], "type": "string", "enum": sorted(scope.names())}
-    sticky.pop("anyOf", None)
-    route["properties"] = {**route["properties"], "match": match, "sticky": sticky}
-    route["title"] = name
-    defs[name] = route
-    listener = defs[protocol.listener.__name__]
-    listener["properties"]["routes"] = {
-        **listener["properties"]["routes"],
-        "items": {"$ref": _DEFS + name},
-    }
+def _add_routes(defs: dict[str, Any], listener: type[Listener], chain: type[Chain], attributes: Attributes) -> None:
+    """Definitions of the routes and groups of a kind of listener, whose `match` knows its attributes."""
+    name = listener.__name__.removesuffix("Listener")
+    families = {"Mixed": ("http", "redis"), "Http": ("http",)}.get(name, (name.lower(),))
+    properties: dict[str, Any] = {}
+    families_of: dict[str, Any] = {}
+    for family in families:
+        scope = Scope(family, attributes, family == "tcp")
+        members = {each for each in scope.names() if each.endswith(".*")}
+        properties |= {each: _match_value(scope.find(each)) for each in sorted(set(scope.names()) - members)}
+        for each in sorted(members):
+            info = scope.find(each[:-1] + "x")
+            families_of[f"^{re.escape(each[:-1])}."] = _match_value(replace(info, name=each))
+    match = {"type": "object", "properties": properties, "additionalProperties": False}
+    if families_of:
+        match["patternProperties"] = families_of
+    for kind in (listener.route_model, RouteGroup):
+        part = dict(defs[kind.__name__])
+        kept = {key: value for key, value in part["properties"]["match"].items() if key != "anyOf"}
+        part["properties"] = {**part["properties"], "match": {**kept, **match}}
+        part["title"] = f"{name}Route" if kind is not RouteGroup else f"{name}Group"
+        defs[part["title"]] = part
+    rules = {"anyOf": [{"$ref": f"{_DEFS}{name}Route"}, {"$ref": f"{_DEFS}{name}Group"}]}
+    group = defs[f"{name}Group"]["properties"]
+    group["routes"] = {**group["routes"], "items": rules}
+    for model in (listener, chain):
+        part = defs[model.__name__]["properties"]
+        part["routes"] = {**part["routes"], "items": rules}
+    if "sticky" in defs[f"{name}Route"]["properties"]:
+        route = defs[f"{name}Route"]["properties"]
+        sticky = {key: value for key, value in route["sticky"].items() if key != "anyOf"}
+        patterns = [{"pattern": pattern} for pattern in families_of]
+        route["sticky"] = {**sticky, "type": "string", "anyOf": [{"enum": sorted(properties)}, *patterns]}
+    defs[listener.__name__]["properties"]["chains"]["items"] = {"$ref": _DEFS + chain.__name__}
 
 
 def _match_value(info: AttributeInfo) -> dict[str, Any]:
@@ -87,7 +109,7 @@ def _match_value(info: AttributeInfo) -> dict[str, Any]:
     return {"description": f"{info.doc} ({info.name})", "anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 
-def _short_forms(defs: dict[str, Any]) -> None:
+def _short_forms(defs: dict[str, Any], listeners: Sequence[type[Any]], upstreams: Sequence[type[Any]]) -> None:
     """What pydantic's before-validators take beside the full form, which its schema does not show."""
 
     def also(model: str, field: str, short: dict[str, Any]) -> None:
@@ -95,20 +117,31 @@ def _short_forms(defs: dict[str, Any]) -> None:
         full = entry.pop("anyOf", None) or [{"$ref": entry.pop("$ref")}]
         entry["anyOf"] = [*(each for each in full if each.get("type") != "null"), short]
 
+    def or_one(model: str, field: str) -> None:
+        entry = defs[model]["properties"][field]
+        listed = {key: entry.pop(key) for key in ("type", "items", "minItems") if key in entry}
+        entry["anyOf"] = [listed["items"], listed]
+
     also("Config", "admin", {"type": "string"})
-    also("RequestRoute", "mirror", {"type": "string"})
-    defs["RedisRoute"]["properties"]["mirror"] = defs["RequestRoute"]["properties"]["mirror"]
+    for model in dict.fromkeys(each.route_model.__name__ for each in listeners):
+        if "mirror" in defs[model]["properties"]:
+            also(model, "mirror", {"type": "string"})
+    or_one("Config", "include")
     policies = {"enum": defs["Balancing"]["properties"]["policy"]["enum"]}
-    include = defs["Config"]["properties"]["include"]
-    include["anyOf"] = [{key: include.pop(key) for key in ("type", "items")}, {"type": "string"}]
-    for protocol in PROTOCOLS.values():
-        upstream, listener = protocol.upstream.__name__, protocol.listener.__name__
-        also(upstream, "lb", policies)
-        items = defs[upstream]["properties"]["endpoints"]
+    for each in upstreams:
+        also(each.__name__, "lb", policies)
+        items = defs[each.__name__]["properties"]["endpoints"]
         items["items"] = {"anyOf": [items["items"], {"type": "string"}]}
-        bind = defs[listener]["properties"]["bind"]
-        listed = {key: bind.pop(key) for key in ("type", "items", "minItems")}
-        bind["anyOf"] = [listed["items"], listed]
+    for each in listeners:
+        or_one(each.__name__, "bind")
+    for each in every_chain():
+        or_one(each.__name__, "sni")
+        defs[each.__name__]["properties"]["protocol"] |= {
+            "anyOf": [
+                {"type": "string", "enum": [*ALIASES, *PROTOCOLS]},
+                {"type": "array", "items": {"type": "string"}},
+            ]
+        }
 
 
 def _reachable(root: dict[str, Any], defs: dict[str, Any]) -> list[str]:

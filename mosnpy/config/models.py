@@ -4,256 +4,117 @@ The text under each field is its description in the JSON Schema and in docs/refe
 refused everywhere and types are strict: nothing that could be a slip is read as something else. What one object alone can
 tell is checked here, what needs a second one (is there such an upstream?) in semantics.py.
 
-This is the shape every protocol shares; what redis and tcp add stands in protocols.py.
+This is the shape every protocol shares, without routes (routes.py); what each adds stands in protocols.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    PrivateAttr,
-    SecretStr,
-    SerializeAsAny,
-    StringConstraints,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, SerializeAsAny, StringConstraints, model_validator
 
-from mosnpy.config.address import PATTERN as ADDRESS_PATTERN
-from mosnpy.config.address import Address, bind_address, endpoint_address
-from mosnpy.config.predicate import Predicate
-from mosnpy.config.report import shown
-from mosnpy.config.units import Between, Duration, Percent, Size
+from mosnpy.config.fields import (
+    Bind,
+    Count,
+    Model,
+    Name,
+    Target,
+    Text,
+    Workers,
+    between,
+    duration,
+    expanded,
+    listed,
+    size,
+)
+from mosnpy.config.routes import FlatRoute, Route, Rule, flat
+from mosnpy.config.tls import ChainTls, ClientTls, ServerName, ServerTls
+from mosnpy.config.units import Duration, Percent, Size
 
 if TYPE_CHECKING:
     from mosnpy.config.loader import Document
+    from mosnpy.config.tables import Table
 
 __all__ = [
     "HASH_POLICIES",
     "Admin",
     "Balancing",
+    "Chain",
     "CodecSource",
     "Config",
     "Ejection",
     "Endpoint",
     "Health",
     "Listener",
-    "Mirror",
-    "Model",
     "Pool",
-    "Reply",
-    "RequestRoute",
-    "Route",
-    "Secret",
+    "Service",
     "Upstream",
 ]
-
-
-class Model(BaseModel):
-    """Base of every part: strict types, no unknown keys, descriptions from the texts below the fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, validate_default=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _something(cls, value: object) -> object:
-        # `health:` with nothing behind it: off, or on with its defaults? Most often it is a slip of indentation.
-        if value is None:
-            raise ValueError(
-                "nothing stands here: give a value ({} for all defaults of a mapping) or leave the key out"
-            )
-        return value
-
-
-def duration(text: str) -> Any:
-    """A default of type Duration."""
-    return Duration.parse(text)
-
-
-def size(text: str) -> Any:
-    """A default of type Size."""
-    return Size.parse(text)
-
-
-def between(low: str, high: str) -> Between:
-    """Bounds of a size."""
-    return Between(Size.parse(low), Size.parse(high))
-
-
-def _workers(value: object) -> int | Literal["auto"]:
-    if value == "auto":
-        return "auto"
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
-        raise ValueError(f"a number from 1 to 1024, or auto, is expected here, not {shown(value)}")
-    return value
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-def _expanded(key: str) -> BeforeValidator:
-    """A short form: a text or number stands for a mapping with that one key."""
-    return BeforeValidator(lambda value: {key: value} if isinstance(value, (str, int, float)) else value)
-
-
-_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
-Name = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
-Text = Annotated[str, StringConstraints(min_length=1)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Secret = Annotated[SecretStr, Field(strict=False, min_length=1)]
-Workers = Annotated[
-    int | Literal["auto"],
-    PlainValidator(_workers),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}),
-]
-Bind = Annotated[
-    Address,
-    PlainValidator(bind_address),
-    PlainSerializer(str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{ADDRESS_PATTERN}$", "examples": ["127.0.0.1:6380", ":6380"]}),
-]
-Target = Annotated[
-    Address,
-    PlainValidator(endpoint_address),
-    PlainSerializer(str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{ADDRESS_PATTERN}$", "examples": ["127.0.0.1:6379"]}),
-]
-
-
-# -- routes ----------------------------------------------------------------------------------------------------------
-
-
-class Reply(Model):
-    """An answer given by the proxy itself."""
-
-    error: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    """Text of the protocol's error, such as `ERR disabled by the operator`; for tcp the connection is just closed."""
-
-
-class Mirror(Model):
-    """Copies of requests to a second upstream; its replies are thrown away."""
-
-    to: Name
-    """Upstream that gets the copies."""
-    percent: Percent = Percent(100)
-    """Share of the requests to copy."""
-
-
-class Route(Model):
-    """Which messages, and where to. Routes are tried in order; the first that matches takes the message.
-
-    A route without `match` and `when` takes everything. It has exactly one of `to`, `split` and `reply`.
-    """
-
-    match: dict[str, Any] | None = None
-    """Attribute: value, all of which must hold. A value is a value, a list [any of], "glob*", "~regex", "!not" or ">10"."""
-    when: Text | None = None
-    """An expression that must hold, such as `access == "read" && redis.key.startsWith("a:")`; with `match`, both must."""
-    name: Name | None = None
-    """Name in statistics and logs; without one it is the listener's name and the route's number."""
-    to: Name | None = None
-    """Upstream that gets the messages."""
-    split: (
-        Annotated[dict[Name, Annotated[int, Field(ge=0, le=1_000_000)]], Field(min_length=1, max_length=64)] | None
-    ) = None
-    """Upstreams and their weights, such as {main: 95, canary: 5}; the shares are exact."""
-    sticky: Text | None = None
-    """With split: an attribute; messages with the same value of it go to the same upstream."""
-    reply: Reply | None = None
-    """Answer with an error instead of asking an upstream."""
-
-    _predicate: Predicate | None = PrivateAttr(default=None)
-
-    @model_validator(mode="after")
-    def _one_way_out(self) -> Self:
-        ways = [way for way in ("to", "split", "reply") if getattr(self, way) is not None]
-        if len(ways) != 1:
-            found = f"this one has {' and '.join(ways)}" if ways else "this one has none"
-            raise ValueError(f"a route has exactly one of to, split and reply; {found}")
-        if self.split is not None and not any(self.split.values()):
-            raise ValueError("all weights of split are 0")
-        if self.sticky is not None and self.split is None:
-            raise ValueError("sticky only works with split")
-        return self
-
-    @property
-    def predicate(self) -> Predicate | None:
-        """`match` and `when` as one predicate, once the semantic pass has read them."""
-        return self._predicate
-
-    @property
-    def targets(self) -> list[tuple[tuple[str, ...], str]]:
-        """Upstreams the route names, each with its path below the route."""
-        named = [(("to",), self.to)] if self.to is not None else []
-        return [*named, *((("split", name), name) for name in self.split or {})]
-
-    @property
-    def timeout_ms(self) -> int:
-        """For the plan; 0 = none."""
-        return 0
-
-    @property
-    def mirrored(self) -> Mirror | None:
-        """For the plan."""
-        return None
-
-
-class RequestRoute(Route):
-    """A route of a protocol that has requests and replies."""
-
-    timeout: Duration = duration("15s")
-    """Longest wait for the reply of one request; 0s = no limit."""
-    mirror: Annotated[Mirror, _expanded("to")] | None = None
-    """Copies requests to a second upstream, whose replies are thrown away. Short: the upstream's name."""
-
-    @model_validator(mode="after")
-    def _replies_go_nowhere(self) -> Self:
-        if self.reply is not None:
-            for name in ("timeout", "mirror"):
-                if name in self.model_fields_set:
-                    raise ValueError(f"a route that replies asks no upstream: {name} has no meaning here")
-        return self
-
-    @property
-    def timeout_ms(self) -> int:
-        return 0 if self.reply is not None else self.timeout.ms
-
-    @property
-    def mirrored(self) -> Mirror | None:
-        return self.mirror
-
-    @property
-    def targets(self) -> list[tuple[tuple[str, ...], str]]:
-        mirrors = [(("mirror", "to"), self.mirror.to)] if self.mirror else []
-        return [*super().targets, *mirrors]
 
 
 # -- listeners -------------------------------------------------------------------------------------------------------
 
 
-class Listener(Model):
-    """Where clients connect, what they speak, and where their requests go."""
+class Service(Model):
+    """What clients speak, and where their requests go: a listener, or a chain of one."""
 
     route_model: ClassVar[type[Route]] = Route
-    connection_only: ClassVar[bool] = False
 
-    bind: Annotated[list[Bind], BeforeValidator(_listed), Field(min_length=1)]
-    """Address or list of addresses: `host:port`, `:port` (every address, IPv4 and IPv6), `"[v6]:port"`, `unix:/path`."""
-    protocol: str
-    """What clients speak here."""
-    routes: list[SerializeAsAny[Route]] = Field(default_factory=list)
+    routes: list[SerializeAsAny[Rule]] = Field(default_factory=list)
     """Tried in order; the first that matches takes the message."""
     to: Name | None = None
     """Short for a single route that sends everything to this upstream."""
+
+    # By family of protocols, once the semantic pass has read the routes.
+    _tables: dict[str, Table] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _has_routes(self) -> Self:
+        if self.to is not None and self.routes:
+            raise ValueError("a listener has either `to` or `routes`: add a last route without match instead of `to`")
+        if self.to is None and not self.routes:
+            raise ValueError("this listener sends nothing anywhere: it needs `to: upstream` or `routes`")
+        return self
+
+    def flat_routes(self, steps: tuple[str | int, ...] = ()) -> Iterator[FlatRoute]:
+        """The routes in the order in which they are tried, `to:` spelled out. steps: the place of the service."""
+        if self.to is not None:
+            return iter([FlatRoute(self.route_model(to=self.to), (), steps, None)])
+        return flat(self.routes, steps)
+
+    def options(self, protocol: str) -> dict[str, Any]:
+        """The options of that codec, as the plan has them."""
+        return {}
+
+
+class Chain(Service):
+    """Its own certificate, protocol and routes for clients that ask for certain server names (SNI). What it doesn't
+    say is as the listener has it."""
+
+    name: Name
+    """Name in statistics, before those of its routes."""
+    sni: Annotated[list[ServerName], listed, Field(min_length=1)]
+    """Server names of the TLS handshake, `*.example.com` for all below. An exact name goes before a star, a longer star before a shorter one."""
+    protocol: Any = None
+    """What these clients speak. Default: what the listener says."""
+    tls: ChainTls | None = None
+    """Certificate and demands of this chain. Default: those of the listener."""
+
+
+class Listener(Service):
+    """Where clients connect, what they speak, and where their requests go."""
+
+    chain_model: ClassVar[type[Chain]] = Chain
+
+    bind: Annotated[list[Bind], listed, Field(min_length=1)]
+    """Address or list of addresses: `host:port`, `:port` (every address, IPv4 and IPv6), `"[v6]:port"`, `unix:/path`."""
+    protocol: Any
+    """What clients speak here: a protocol, `http` (HTTP/2 or HTTP/1), or a list to tell apart by the first bytes."""
+    tls: ServerTls | None = None
+    """TLS towards clients; without this key there is none."""
+    chains: list[SerializeAsAny[Chain]] = Field(default_factory=list, max_length=10_000)
+    """Other certificates and routes for certain server names (SNI)."""
     filters: list[Any] = Field(default_factory=list)
     """Built-in filters by name, in order. This version has none yet, so every name is refused."""
     max_connections: Annotated[int, Field(ge=1, le=4_000_000)] = 65_536
@@ -269,21 +130,13 @@ class Listener(Model):
     socket_mode: Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$")] | None = None
     """Permissions of Unix sockets in octal, in quotes: "0660". Without it the umask decides."""
 
-    @model_validator(mode="after")
-    def _has_routes(self) -> Self:
-        if self.to is not None and self.routes:
-            raise ValueError("a listener has either `to` or `routes`: add a last route without match instead of `to`")
-        if self.to is None and not self.routes:
-            raise ValueError("this listener sends nothing anywhere: it needs `to: upstream` or `routes`")
-        return self
+    def services(self) -> Sequence[tuple[tuple[str | int, ...], Service]]:
+        """The listener itself and its chains, each with its place."""
+        return [((), self), *((("chains", i), chain) for i, chain in enumerate(self.chains))]
 
-    def all_routes(self) -> list[Route]:
-        """The routes, with `to:` spelled out."""
-        return self.routes if self.to is None else [self.route_model(to=self.to)]
-
-    def options(self) -> dict[str, Any]:
-        """The codec's own options, as the plan has them."""
-        return {}
+    def route_count(self) -> int:
+        """Routes, those of chains and groups included."""
+        return sum(1 for steps, service in self.services() for _ in service.flat_routes(steps))
 
 
 # -- upstreams -------------------------------------------------------------------------------------------------------
@@ -366,8 +219,10 @@ class Ejection(Model):
 class Health(Model):
     """Active health checks, made by the controller for all workers."""
 
-    type: Literal["tcp", "redis"] | None = None
-    """tcp: a connection can be made; redis: PING is answered. Default: by protocol."""
+    types: ClassVar[tuple[str, ...]] = ("tcp",)
+
+    type: Literal["tcp"] | None = None
+    """tcp: a connection can be made (with TLS, if the upstream has it)."""
     interval: Duration = duration("5s")
     """Time between two checks of an endpoint."""
     timeout: Duration = duration("1s")
@@ -384,19 +239,25 @@ class Health(Model):
                 raise ValueError(f"{name} can't be 0s; leave health out to have no checks")
         return self
 
+    def default_type(self) -> str:
+        """What is checked unless `type` says otherwise."""
+        return "tcp"
+
+    def plan(self) -> dict[str, Any]:
+        """What the checks need to know beside times and counts."""
+        return {}
+
 
 class Upstream(Model):
     """A named set of endpoints that serve the same."""
 
     default_hash: ClassVar[str] = "client_ip"
     default_on_unhealthy: ClassVar[Literal["fail", "rehash"]] = "rehash"
-    default_health: ClassVar[Literal["tcp", "redis"]] = "tcp"
-
     protocol: str
-    """What the endpoints speak; the listeners that send here must speak the same."""
-    endpoints: Annotated[list[Annotated[Endpoint, _expanded("address")]], Field(min_length=1)]
+    """What the endpoints speak; the listeners that send here must speak the same (HTTP/1 and HTTP/2 count as one)."""
+    endpoints: Annotated[list[Annotated[Endpoint, expanded("address")]], Field(min_length=1)]
     """Addresses, or mappings {address, weight, labels}."""
-    lb: Annotated[Balancing, _expanded("policy")] = Field(default_factory=Balancing)
+    lb: Annotated[Balancing, expanded("policy")] = Field(default_factory=Balancing)
     """How an endpoint is picked: a policy's name, or a mapping."""
     pool: Pool = Field(default_factory=Pool)
     """Connections to each endpoint."""
@@ -406,6 +267,8 @@ class Upstream(Model):
     """Attempts to connect for one request in all, each to another endpoint where there is one."""
     ejection: Ejection = Field(default_factory=Ejection)
     """Leaves out endpoints that can't be connected to."""
+    tls: ClientTls | None = None
+    """TLS towards the endpoints; {} = with the system's CAs. Without this key there is none."""
     health: Health | None = None
     """Active health checks; without this key there are none. {} = with the defaults."""
     proxy_protocol: Literal["off", "v1", "v2"] = "off"
@@ -421,8 +284,18 @@ class Upstream(Model):
             places = self.lb.table_size or (65_537 if self.lb.policy == "maglev" else 1024)
             self.lb = self.lb.model_copy(update={"hash": hash_by, "on_unhealthy": fate, "table_size": places})
         if self.health is not None and self.health.type is None:
-            self.health = self.health.model_copy(update={"type": self.default_health})
+            self.health = self.health.model_copy(update={"type": self.health.default_type()})
         return self
+
+    @property
+    def shared_connections(self) -> int:
+        """Connections that clients share, per endpoint."""
+        return self.pool.connections
+
+    @property
+    def alpn(self) -> list[str]:
+        """What is offered in TLS handshakes."""
+        return []
 
     def options(self) -> dict[str, Any]:
         """The codec's own options, as the plan has them."""
@@ -455,7 +328,7 @@ class Config(Model):
     """Version of this format: 1."""
     workers: Workers = 1
     """Worker processes; auto = one per processor."""
-    admin: Annotated[Admin, _expanded("bind")] | None = None
+    admin: Annotated[Admin, expanded("bind")] | None = None
     """The admin API; without this key there is none. Short: the address."""
     busy_poll: Duration = duration("0s")
     """How long a worker looks for work before it sleeps: lower latency for processor time. 50us is a good value, 0s = off."""
@@ -467,7 +340,7 @@ class Config(Model):
     """Where requests go, by name."""
     codecs: dict[Name, CodecSource] = Field(default_factory=dict)
     """Protocols that do not come with mosnpy, by name. This version can't load any yet."""
-    include: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+    include: Annotated[list[str], listed] = Field(default_factory=list)
     """More files, such as [conf.d/*.yaml], relative to this one, in lexical order. Listeners, upstreams and codecs are united by name; the same name twice is an error."""
 
     _document: Document | None = PrivateAttr(default=None)
@@ -481,7 +354,15 @@ class Config(Model):
         """Everything in force, defaults included, as plain data. Passwords are shown as asterisks."""
         whole: dict[str, Any] = self.model_dump(mode="json", exclude={"include", "codecs"}, exclude_none=True)
         for listener in whole["listeners"].values():
-            for route in listener["routes"]:
-                if "reply" in route:
-                    route.pop("timeout", None)  # nobody is asked
+            for service in (listener, *listener["chains"]):
+                _without_timeouts(service["routes"])
         return whole
+
+
+def _without_timeouts(routes: list[dict[str, Any]]) -> None:
+    """Routes that ask nobody wait for nobody."""
+    for route in routes:
+        if "routes" in route:
+            _without_timeouts(route["routes"])
+        elif "to" not in route and "split" not in route:
+            route.pop("timeout", None)

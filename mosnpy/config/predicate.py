@@ -4,7 +4,7 @@ A predicate is a tuple in the very form the plan carries and csrc/route reads:
 
     ("true",) · ("and", p…) · ("or", p…) · ("not", p) · ("eq", attribute, value) · ("in", attribute, (value…))
     ("prefix" | "suffix" | "contains" | "glob" | "regex", attribute, text) · ("lt" | "le" | "gt" | "ge", attribute, number)
-    ("exists", attribute)
+    ("exists", attribute) · ("segments", attribute, pattern): "/users/{id}", where {id} is one segment, {id=**} all that follow
 
 A comparison with an absent attribute is false, so its negation is true. On an attribute with several values a comparison
 holds if any value satisfies it, so a negation says that none does.
@@ -32,17 +32,21 @@ __all__ = [
     "TRUE",
     "Predicate",
     "both",
+    "check_form",
     "check_regex",
     "check_text",
     "compare_text",
     "either",
     "evaluate",
+    "glob_or_segments",
     "glob_predicate",
     "implies",
     "negated",
     "one_of",
     "parse_match",
     "parse_value",
+    "segments_match",
+    "segments_stem",
 ]
 
 Predicate = tuple[Any, ...]
@@ -176,7 +180,59 @@ def _plain_value(value: object, info: AttributeInfo, scope: Scope) -> Predicate:
         raise ValueError(
             f'{info.name} is text, {comparison[1]} compares numbers: write "\\{value}" for the text itself'
         )
+    if info.form:
+        return _formed(value, info)
     return glob_predicate(value.upper() if scope.upper(info) else value, info)
+
+
+def _formed(text: str, info: AttributeInfo) -> Predicate:
+    """A value of an attribute whose values have a certain look."""
+    return glob_or_segments(check_form(text, info, glob=True), info)
+
+
+def check_form(text: str, info: AttributeInfo, glob: bool = False) -> str:
+    """The text in the form its attribute has; ValueError when the attribute can never look like this."""
+    if info.form == "host":
+        if re.search(r"[^\]]:[0-9]+$", text):
+            raise ValueError(f"{info.name} has no port: write {text.rpartition(':')[0]!r}")
+        return text.lower()
+    if info.form == "method" and text != text.upper() and (not glob or not ACTIVE.intersection(text)):
+        raise ValueError(f"methods are told apart by case: did you mean {text.upper()!r}?")
+    if info.form == "path":
+        _check_path(text, info, glob)
+    return text
+
+
+def _check_path(text: str, info: AttributeInfo, glob: bool) -> None:
+    if text[:1] not in ("/", "*", "?", "[", "\\") and not (not glob and not text):
+        raise ValueError(f"a path begins with '/': write {'/' + text!r}")
+    if re.search(r"\?[^/*?]*=", text):
+        raise ValueError(f"{info.name} has no query: match query.NAME for its parameters")
+
+
+_SEGMENT = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*(=\*\*?)?\}")
+
+
+def glob_or_segments(text: str, info: AttributeInfo) -> Predicate:
+    """A path with {names} in the place of segments, else a glob."""
+    if info.form != "path" or "{" not in text:
+        return glob_predicate(text, info)
+    if text.endswith("/*"):
+        text = f"{text[:-1]}{{rest=**}}"
+    segments = text.split("/")
+    for i, segment in enumerate(segments):
+        if "{" not in segment and "}" not in segment:
+            if ACTIVE.intersection(segment):
+                raise ValueError(
+                    f"{segment!r}: beside {{names}} a * is only possible as the last segment, for all that follow"
+                )
+        elif not _SEGMENT.fullmatch(segment):
+            raise ValueError(
+                f"{segment!r}: a {{name}} stands for a whole segment, and is made of letters, digits and '_'"
+            )
+        elif segment.endswith("=**}") and i < len(segments) - 1:
+            raise ValueError(f"{segment!r} stands for all that follow: nothing can come behind it")
+    return ("segments", info.name, text)
 
 
 def _number(value: object, info: AttributeInfo) -> Predicate:
@@ -224,6 +280,8 @@ def check_text(text: str, info: AttributeInfo) -> None:
 def compare_text(text: str, info: AttributeInfo) -> Predicate:
     """The attribute equals this text, character by character."""
     check_text(text, info)
+    if info.form:
+        text = check_form(text, info)
     return ("eq", info.name, text)
 
 
@@ -280,11 +338,45 @@ def _atom_implies(p: Predicate, q: Predicate) -> bool:
         mine = p[2] + (p[0] == "gt") - (p[0] == "lt")
         theirs = q[2] + (q[0] == "gt") - (q[0] == "lt")
         return bool(mine >= theirs if upwards else mine <= theirs)
+    if p[0] == "segments":
+        return _segments_imply(p[2], q)
     if p[0] == "prefix":
         return q[0] in ("prefix", "contains") and _affix(p, q)
     if p[0] == "suffix":
         return q[0] in ("suffix", "contains") and _affix(p, q)
     return p[0] == q[0] == "contains" and q[2] in p[2]
+
+
+def _segments_imply(pattern: str, q: Predicate) -> bool:
+    if q[0] == "prefix":
+        return segments_stem(pattern).startswith(q[2])
+    if q[0] != "segments":
+        return False
+    mine, theirs = pattern.split("/"), q[2].split("/")
+    open_end = theirs[-1].endswith("=**}")
+    if open_end:
+        theirs = theirs[:-1]
+    if len(mine) < len(theirs) + open_end or (not open_end and (len(mine) != len(theirs) or mine[-1].endswith("=**}"))):
+        return False
+    return all(b == a if not b.startswith("{") else a != "" for a, b in zip(mine, theirs, strict=False))
+
+
+def segments_stem(pattern: str) -> str:
+    """What every path that fits begins with."""
+    return pattern[: pattern.index("{")]
+
+
+def segments_match(pattern: str, path: str) -> bool:
+    """Whether a path fits a pattern with {names}."""
+    wanted, given = pattern.split("/"), path.split("/")
+    if wanted[-1].endswith("=**}"):
+        wanted = wanted[:-1]
+        if len(given) <= len(wanted):
+            return False
+        given = given[: len(wanted)]
+    return len(wanted) == len(given) and all(
+        bool(b) if a.startswith("{") else a == b for a, b in zip(wanted, given, strict=True)
+    )
 
 
 def _affix(p: Predicate, q: Predicate) -> bool:
@@ -343,6 +435,8 @@ def _holds(p: Predicate, value: Any) -> bool:
         return value.endswith(wanted)
     if operation == "contains":
         return wanted in value
+    if operation == "segments":
+        return segments_match(wanted, value)
     if operation == "glob":
         return glob_matches(wanted, value)
     return re.search(wanted, value) is not None

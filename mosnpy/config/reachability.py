@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mosnpy.config.predicate import TRUE, Predicate, implies
+from mosnpy.config.predicate import TRUE, Predicate, implies, segments_stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,6 +77,8 @@ class _Index:
             operation = condition[0]
             if operation in ("eq", "prefix", "suffix"):
                 return len(self.exact.get(condition, ()))
+            if operation == "segments":
+                return len(self.exact.get(_stem(condition), ()))
             if operation == "in":
                 return max(len(self.exact.get(("eq", condition[1], value), ())) for value in condition[2])
             return 1 << 30  # can't be looked up
@@ -90,7 +92,9 @@ class _Index:
         elif operation == "in":
             for value in condition[2]:
                 self.exact.setdefault(("eq", condition[1], value), []).append(number)
-        elif operation in ("prefix", "suffix"):
+        elif operation in ("prefix", "suffix", "segments"):
+            condition = _stem(condition)
+            operation = condition[0]
             self.exact.setdefault(condition, []).append(number)
             self.lengths.setdefault((operation, condition[1]), set()).add(len(condition[2]))
         else:
@@ -121,11 +125,16 @@ class _Index:
             if isinstance(first, str):
                 yield from self._affixes("prefix", name, first)
                 yield from self._affixes("suffix", name, first)
-        elif operation in ("prefix", "suffix"):
-            yield from self._affixes(operation, name, predicate[2])
+        elif operation in ("prefix", "suffix", "segments"):
+            yield from self._affixes(*_stem(predicate))
 
     def _affixes(self, operation: str, name: str, text: str) -> Iterator[int]:
         for length in self.lengths.get((operation, name), ()):
             if length <= len(text):
                 part = text[:length] if operation == "prefix" else text[len(text) - length :]
                 yield from self.exact.get((operation, name, part), ())
+
+
+def _stem(condition: Predicate) -> Predicate:
+    """A pattern of segments is filed under the prefix of all that fit it."""
+    return ("prefix", condition[1], segments_stem(condition[2])) if condition[0] == "segments" else condition

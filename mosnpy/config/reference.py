@@ -19,8 +19,11 @@ from pydantic_core import PydanticUndefined
 from mosnpy.config import installed
 from mosnpy.config.address import Address
 from mosnpy.config.attributes import COMMON
-from mosnpy.config.models import Admin, CodecSource, Config, Listener, RequestRoute, Route, Upstream
-from mosnpy.config.protocols import PROTOCOLS
+from mosnpy.config.fields import listed
+from mosnpy.config.http_routes import HttpRoute
+from mosnpy.config.models import Admin, CodecSource, Config, Listener, Upstream
+from mosnpy.config.protocols import PROTOCOLS, HttpListener, RedisListener, TcpListener
+from mosnpy.config.routes import RequestRoute, Route, RouteGroup
 from mosnpy.config.units import Duration, Percent, Rate, Size
 
 if TYPE_CHECKING:
@@ -83,13 +86,14 @@ upstreams:
 | `">10"`, `">=10"`, `"<10"`, `"<=10"` | is a number so large; sizes may have units: `request_size: ">1MiB"` |
 | `[a, "b*", "!abc"]` | fits any of those without `!` (if there are some) and none of those with `!` |
 | `"*"` | is there |
+| `"/users/{id}/posts"` | for `http.path`: fits segment by segment; a `{name}` is one that is not empty, `{name=**}` or `*` at the end all that follow |
 
-Commands are compared in upper case. A comparison with an attribute the message does not have is false, its negation true. Of an
+Commands are compared in upper case, hosts in lower case; header names have no case. A comparison with an attribute the message does not have is false, its negation true. Of an
 attribute with several values (`redis.keys`) any one may fit, and for `!` none may.
 
 `when:` takes an expression, a subset of CEL: `==` `!=` `<` `<=` `>` `>=`, `&&` `||` `!`, parentheses, `x in ["a", "b"]`,
 `"a" in redis.keys`, `x.startsWith("a")`, `x.endsWith("a")`, `x.contains("a")`, `x.matches(r"regex")`, `has(x)`; texts in quotes, whole
-numbers, sizes (`1MiB`), `true` and `false`.
+numbers, sizes (`1MiB`), `true` and `false`. `header["x-tenant"]` is the same as `header.x-tenant`.
 
 ```yaml
 routes:
@@ -97,6 +101,30 @@ routes:
     to: main
   - match: {command: [GET, MGET], key: ["user:*", "!user:admin"]}
     to: replicas
+```
+"""
+
+_DETECTION = """\
+**Several protocols on one port.** `protocol:` may be a list: `[tls, http, redis]`. What a client sends first tells which one it
+speaks; they are tried in the order of the list, and a client that says nothing for a short while gets the last one, for
+there are protocols in which the server speaks first. `tls` stands first, needs a `tls:` block, and says that TLS may come
+as well as plaintext. `http` stands for `[http2, http1]`; in TLS the client's ALPN decides between them. `tcp` takes
+everything, so it can only be the last. Each protocol gets the routes whose attributes it has and whose upstream speaks
+it; a route that fits none of them is an error. HTTP/1 and HTTP/2 are converted into each other, so their routes may
+lead to upstreams of either.
+
+**Chains** choose by the server name a client asks for in its TLS handshake, before anything else is known of it: each has
+its own certificate, protocol and routes. A name that no chain has goes to the listener itself."""
+
+_GROUPS = """\
+```yaml
+routes:
+  - match: {host: [shop.example.com, "*.shop.example.com"]}
+    name: shop
+    routes:
+      - {name: api, match: {path: "/api/*"}, to: shop-api}     # its name is shop.api
+      - to: shop-web
+  - to: others
 ```
 """
 
@@ -113,16 +141,21 @@ def reference() -> str:
     parts = [_INTRODUCTION, *_attributes(), "## Top level\n", _table(Config), _section("### admin", Admin)]
     parts += [_section("### codecs.NAME", CodecSource)]
     parts += ["## Listeners\n", "Keys of `listeners.NAME` for every protocol.\n", _table(Listener)]
-    for protocol in PROTOCOLS.values():
-        parts += _own(f"### Listeners of {protocol.name}", protocol.listener, Listener, "listeners.NAME")
+    parts += [f"{_DETECTION}\n", *_nested(Listener, "listeners.NAME", set())]
+    parts += _own("### Listeners of http", HttpListener, Listener, "listeners.NAME")
+    parts += _own("### Listeners of redis", RedisListener, Listener, "listeners.NAME")
+    parts += _own("### Listeners of tcp", TcpListener, Listener, "listeners.NAME")
     parts += [
         "## Routes\n",
         f"{_doc(Route)}\n",
         _table(Route),
-        "### Routes of redis\n",
+        "### Routes of redis and http\n",
         _table(RequestRoute, without=Route),
     ]
     parts += _nested(RequestRoute, "routes[]", set())
+    parts += ["### Routes of http\n", _table(HttpRoute, without=RequestRoute)]
+    parts += _nested(HttpRoute, "routes[]", {RequestRoute})
+    parts += [f"### Groups of routes\n\n{_doc(RouteGroup)}\n", _table(RouteGroup), _GROUPS]
     parts += [_FILTERS, "## Upstreams\n", "Keys of `upstreams.NAME` for every protocol.\n", _table(Upstream)]
     parts += _nested(Upstream, "upstreams.NAME", set())
     for protocol in PROTOCOLS.values():
@@ -156,11 +189,24 @@ def _nested(model: type[BaseModel], prefix: str, skip: set[type[BaseModel]]) -> 
     inherited = {name for base in skip for name in base.model_fields}
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)
-        if inner is None or name in inherited or name == "routes" or issubclass(inner, (Listener, Upstream)):
+        if inner is None or (name in inherited and _same_field(field, _inherited(name, skip))) or name == "routes":
             continue
-        where = f"{prefix}.{name}"
-        listed = "[]" if get_origin(field.annotation) is list else ""
-        yield _section(f"### {where}{listed}", inner)
+        where = f"{prefix}.{name}{'[]' if _is_list(field.annotation) else ''}"
+        if issubclass(inner, (Listener, Upstream)):
+            continue
+        yield _section(f"### {where}", inner)
+        yield from _nested(inner, where, set())
+
+
+def _inherited(name: str, bases: set[type[BaseModel]]) -> FieldInfo | None:
+    return next((base.model_fields[name] for base in bases if name in base.model_fields), None)
+
+
+def _is_list(annotation: Any) -> bool:
+    inner = [each for each in get_args(annotation) if each is not type(None)]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated) and inner:
+        return _is_list(inner[0])
+    return get_origin(annotation) is list
 
 
 def _table(model: type[BaseModel], without: type[BaseModel] | None = None) -> str:
@@ -174,7 +220,8 @@ def _table(model: type[BaseModel], without: type[BaseModel] | None = None) -> st
 
 
 def _same_field(one: FieldInfo, other: FieldInfo | None) -> bool:
-    return other is not None and one.description == other.description and one.default == other.default
+    same = other is not None and one.description == other.description and one.default == other.default
+    return same and other is not None and _model_in(one.annotation) is _model_in(other.annotation)
 
 
 def _doc(model: type[BaseModel]) -> str:
@@ -222,7 +269,7 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         return " or ".join(_type(each, metadata) for each in inner if each is not type(None))
     if origin is list:
         one = _type(inner[0])
-        single = any("_listed" in repr(getattr(each, "func", "")) for each in metadata)
+        single = listed in metadata
         return f"{one} or list of them" if single else f"list of {'filters' if one == 'value' else one}"
     if origin is dict:
         return "name: mapping" if _model_in(inner[1]) else f"name: {_type(inner[1])}"

@@ -12,7 +12,7 @@ import functools
 import re
 from typing import Any
 
-__all__ = ["regex_fault"]
+__all__ = ["group_count", "regex_fault"]
 
 # Values of pcre2.h: the options csrc/route/regex.c compiles with.
 _DOLLAR_ENDONLY = 0x00000010
@@ -20,6 +20,8 @@ _NEVER_UCP = 0x00000800
 _NEVER_UTF = 0x00001000
 _NEVER_BACKSLASH_C = 0x00100000
 _OPTIONS = _DOLLAR_ENDONLY | _NEVER_UCP | _NEVER_UTF | _NEVER_BACKSLASH_C
+
+_INFO_CAPTURECOUNT = 4
 
 _LONGEST = 4096  # bytes of a pattern
 
@@ -42,6 +44,7 @@ def _pcre2() -> Any:
             ctypes.c_void_p,
         ]
         library.pcre2_code_free_8.argtypes = [ctypes.c_void_p]
+        library.pcre2_pattern_info_8.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p]
         library.pcre2_get_error_message_8.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t]
         return library
     return None
@@ -63,10 +66,26 @@ def regex_fault(pattern: str) -> str:
             return f"{error.msg}" + (f" at character {error.pos + 1}" if error.pos is not None else "")
         return ""
     code, offset = ctypes.c_int(), ctypes.c_size_t()
-    compiled = library.pcre2_compile_8(raw, len(raw), _OPTIONS, ctypes.byref(code), ctypes.byref(offset), None)
+    compiled = _compile(library, raw, code, offset)
     if compiled:
         library.pcre2_code_free_8(compiled)
         return ""
     text = ctypes.create_string_buffer(256)
     library.pcre2_get_error_message_8(code, text, len(text))
     return f"{text.value.decode(errors='replace')} at character {len(raw[: offset.value].decode(errors='ignore')) + 1}"
+
+
+def group_count(pattern: str) -> int:
+    """Groups of a pattern that regex_fault() finds nothing wrong with."""
+    library = _pcre2()
+    if library is None:
+        return re.compile(pattern).groups
+    compiled = _compile(library, pattern.encode(), ctypes.c_int(), ctypes.c_size_t())
+    count = ctypes.c_uint32()
+    library.pcre2_pattern_info_8(compiled, _INFO_CAPTURECOUNT, ctypes.byref(count))
+    library.pcre2_code_free_8(compiled)
+    return count.value
+
+
+def _compile(library: Any, raw: bytes, code: ctypes.c_int, offset: ctypes.c_size_t) -> Any:
+    return library.pcre2_compile_8(raw, len(raw), _OPTIONS, ctypes.byref(code), ctypes.byref(offset), None)

@@ -6,19 +6,16 @@ ports taken twice. Faults are added to the document, with their places.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-from mosnpy.config import installed
 from mosnpy.config.attributes import Scope
-from mosnpy.config.expression import ExpressionError, parse_expression
-from mosnpy.config.glob import ACTIVE
-from mosnpy.config.models import HASH_POLICIES
-from mosnpy.config.predicate import both, parse_match
+from mosnpy.config.models import HASH_POLICIES, Listener
 from mosnpy.config.protocols import PROTOCOLS
 from mosnpy.config.reachability import unreachable
 from mosnpy.config.report import did_you_mean, shown
 from mosnpy.config.resolving import resolve_hosts
+from mosnpy.config.tables import Said, read_tables
+from mosnpy.config.tls_files import check_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +23,9 @@ if TYPE_CHECKING:
     from mosnpy.config.address import Address
     from mosnpy.config.attributes import Attributes
     from mosnpy.config.loader import Document
-    from mosnpy.config.models import Route, Upstream
-    from mosnpy.config.predicate import Predicate
-    from mosnpy.config.validate import Draft, ListenerDraft
+    from mosnpy.config.models import Upstream
+    from mosnpy.config.tables import Table
+    from mosnpy.config.validate import Draft, ListenerDraft, ServiceDraft
 
 __all__ = ["KNOWN_FILTERS", "examine", "examine_names"]
 
@@ -64,32 +61,95 @@ def _examine_listener(document: Document, draft: Draft, name: str, one: Listener
     filters = raw.get("filters")
     for i, each in enumerate(filters if isinstance(filters, list) else ()):
         _filter(document, ("listeners", name, "filters", i), each)
-    connection_only = bool(one.protocol) and PROTOCOLS[one.protocol].listener.connection_only
-    scope = Scope(one.protocol, attributes, connection_only)
-    predicates: list[Predicate | None] = []
+    upstreams = {upstream: each.protocol for upstream, each in draft.upstreams.items()}
+    for service in one.services:
+        _examine_service(document, draft, service, attributes, upstreams)
+    listener = one.listener
+    if listener is None:
+        return
+    if one.services[0].spoken is not None and one.services[0].spoken.tls:
+        path = ("listeners", name, "protocol")
+        if listener.tls is None:
+            document.fault(path, "tls is in the list, so TLS may come: it needs a `tls:` block with a certificate")
+        elif "mode" in listener.tls.model_fields_set and listener.tls.mode == "terminate":
+            message = (
+                "tls in the list of protocols says that plaintext may come as well; terminate says that it may not"
+            )
+            document.fault(("listeners", name, "tls", "mode"), message)
+    if listener.chains and listener.tls is None:
+        message = "chains are chosen by the server name of the TLS handshake: the listener itself needs `tls:`"
+        if listener.protocol == "tcp":
+            message += "; to pass TLS on as it is, write routes that match tls.sni"
+        document.fault(("listeners", name, "chains"), message, key=True)
+    _chain_names(document, name, listener)
+    for service in one.services:
+        tls = getattr(service.service, "tls", None)
+        if tls is not None and (service is one.services[0] or tls is not listener.tls):
+            check_tls(document, (*service.path, "tls"), tls)
+
+
+def _examine_service(
+    document: Document, draft: Draft, one: ServiceDraft, attributes: Attributes, upstreams: dict[str, str]
+) -> None:
+    """The routes of a listener or chain."""
     names: dict[str, int] = {}
-    for i, route in enumerate(one.routes):
-        predicates.append(None)
-        if route is None:
-            continue
-        path = one.route_path(name, i)
-        _targets(document, draft, one, route, path)
-        if one.protocol:
-            predicates[i] = _rules(document, route, path, scope)
-            route._predicate = predicates[i]
-        if route.name is not None:
-            if route.name in names:
-                first = document.place(one.route_path(name, names[route.name]))
-                where = f" at line {first.line}" if first else ""
-                document.fault((*path, "name"), f"a route of this listener is already called {route.name!r}{where}")
-            names.setdefault(route.name, i)
-    for found in unreachable(predicates):
-        first = document.place(one.route_path(name, found.by))
-        where = f"route {found.by} (line {first.line})" if first else f"route {found.by}"
+    known_targets = draft.upstreams.keys()
+    for i, flat in enumerate(one.routes):
+        for below, target in flat.route.targets:
+            if target not in known_targets:
+                _unknown_target(document, draft, target, (*one.path, *flat.steps, *below), below[0] == "split")
+        if flat.route.name is not None:
+            assert flat.name is not None
+            first = names.setdefault(flat.name, i)
+            if first != i:
+                place = document.place((*one.path, *one.routes[first].steps))
+                where = f" at line {place.line}" if place else ""
+                message = f"a route of this listener is already called {flat.name!r}{where}"
+                document.fault((*one.path, *flat.steps, "name"), message)
+    if one.spoken is None:
+        return
+
+    def say(said: Said) -> None:
+        path = (*one.path, *said.path)
+        document.fault(path, said.message, key=said.key, text=said.text, offset=said.offset, warning=said.warning)
+
+    tables = read_tables(one.routes, one.spoken, attributes, upstreams, say)
+    for family, table in tables.items():
+        _reachable(document, one, family, table)
+    if one.service is not None:
+        one.service._tables = tables
+
+
+def _reachable(document: Document, one: ServiceDraft, family: str, table: Table) -> None:
+    """Says which routes of a table can never match, and when a protocol has none at all."""
+    assert one.spoken is not None
+    if not table and one.complete and not any(f.severity == "error" for f in document.faults):
+        message = f"no route of this listener takes {family}: every request of it would be refused"
+        document.fault((*one.path, "protocol"), message)
+    for found in unreachable([entry.predicate for entry in table]):
+        earlier, later = table[found.by].flat, table[found.route].flat
+        number = earlier.steps[-1] if earlier.steps else 0
+        place = document.place((*one.path, *earlier.steps))
+        where = f"route {number} (line {place.line})" if place else f"route {number}"
         message = f"this route can never match: {where} before it takes {found.what}"
         if found.others:
             message += "; nor can the one behind it" if found.others == 1 else f"; nor can the {found.others} behind it"
-        document.fault(one.route_path(name, found.route), message)
+        document.fault((*one.path, *later.steps), message)
+
+
+def _chain_names(document: Document, name: str, listener: Listener) -> None:
+    """Names and server names of chains are used once."""
+    names: dict[str, int] = {}
+    servers: dict[str, str] = {}
+    for i, chain in enumerate(listener.chains):
+        path: Path = ("listeners", name, "chains", i)
+        if chain.name in names:
+            document.fault((*path, "name"), f"a chain of this listener is already called {chain.name!r}")
+        names.setdefault(chain.name, i)
+        for k, server in enumerate(chain.sni):
+            if server in servers:
+                document.fault((*path, "sni", k), f"{server} is already a server name of chain {servers[server]!r}")
+            servers.setdefault(server, chain.name)
 
 
 def _filter(document: Document, path: Path, each: Any) -> None:
@@ -104,82 +164,11 @@ def _filter(document: Document, path: Path, each: Any) -> None:
         )
 
 
-def _targets(document: Document, draft: Draft, one: ListenerDraft, route: Route, path: Path) -> None:
-    for below, target in route.targets:
-        found = draft.upstreams.get(target)
-        in_key = below[0] == "split"
-        if found is None:
-            known = did_you_mean(target, draft.upstreams)
-            there = f": there are {', '.join(list(draft.upstreams)[:8])}" if draft.upstreams else ": there are none"
-            if document.whole or known:
-                document.fault((*path, *below), f"unknown upstream {target!r}{known or there}", key=in_key)
-        elif found.protocol and one.protocol and found.protocol != one.protocol:
-            message = f"upstream {target!r} speaks {found.protocol}, this listener {one.protocol}"
-            document.fault((*path, *below), message, key=in_key)
-
-
-def _rules(document: Document, route: Route, path: Path, scope: Scope) -> Predicate | None:
-    """The route's predicate, None when it is faulty."""
-    parts: list[Predicate | None] = []
-    if route.match is not None:
-
-        def fault(below: Path, message: str, key: bool) -> None:
-            document.fault((*path, "match", *below), message, key=key)
-
-        parts.append(parse_match(route.match, scope, fault))
-        if parts[-1] is not None:
-            _match_operations(document, route.match, (*path, "match"), scope)
-    if route.when is not None:
-        try:
-            parsed = parse_expression(route.when, scope)
-            parts.append(parsed)
-            for attribute, value in _equalities(parsed):
-                _operation(document, attribute, value, (*path, "when"), scope)
-        except ExpressionError as error:
-            document.fault((*path, "when"), str(error), text=route.when, offset=error.offset)
-            parts.append(None)
-    if route.sticky is not None:
-        try:
-            scope.find(route.sticky)
-        except ValueError as error:
-            document.fault((*path, "sticky"), str(error))
-    good = [part for part in parts if part is not None]
-    return both(*good) if len(good) == len(parts) else None
-
-
-def _match_operations(document: Document, match: dict[str, Any], path: Path, scope: Scope) -> None:
-    """Commands nobody knows, value by value."""
-    for name, wanted in match.items():
-        listed = isinstance(wanted, list)
-        for i, value in enumerate(wanted if listed else [wanted]):
-            if isinstance(value, str) and not ACTIVE.intersection(value) and not value.startswith("~"):
-                below = (name, i) if listed else (name,)
-                _operation(document, scope.find(name).name, value.removeprefix("!").upper(), (*path, *below), scope)
-
-
-def _operation(document: Document, attribute: str, value: Any, path: Path, scope: Scope) -> None:
-    """Says what is odd about an operation a rule asks for. Modules bring their own, so only near misses are doubtful."""
-    known = installed.operations(scope.protocol)
-    if not known or attribute not in ("operation", f"{scope.protocol}.command") or value in known:
-        return
-    first, *rest = re.split(r"[ |]", value)
-    if rest and first in known:
-        document.fault(path, f"{value!r} is two words: match command {first} and subcommand {rest[0]}")
-    elif "." not in value and (hint := did_you_mean(value, known)):  # a module's commands have a dot
-        message = f"{scope.protocol} has no command {value!r} unless a module brings it{hint}"
-        document.fault(path, message, warning=True)
-
-
-def _equalities(predicate: Predicate) -> Iterator[tuple[str, Any]]:
-    """(attribute, value) of every equality in a predicate."""
-    if predicate[0] in ("and", "or", "not"):
-        for each in predicate[1:]:
-            yield from _equalities(each)
-    elif predicate[0] == "eq":
-        yield predicate[1], predicate[2]
-    elif predicate[0] == "in":
-        for value in predicate[2]:
-            yield predicate[1], value
+def _unknown_target(document: Document, draft: Draft, target: str, path: Path, in_key: bool) -> None:
+    known = did_you_mean(target, draft.upstreams)
+    there = f": there are {', '.join(list(draft.upstreams)[:8])}" if draft.upstreams else ": there are none"
+    if document.whole or known:
+        document.fault(path, f"unknown upstream {target!r}{known or there}", key=in_key)
 
 
 # -- upstreams -------------------------------------------------------------------------------------------------------
@@ -196,14 +185,24 @@ def _examine_upstream(document: Document, name: str, upstream: Upstream, attribu
         seen.add(endpoint.address)
     if upstream.lb.policy in HASH_POLICIES and upstream.lb.hash is not None:
         protocol = PROTOCOLS[upstream.protocol]
-        scope = Scope(upstream.protocol, attributes, protocol.listener.connection_only)
+        scope = Scope(protocol.family, attributes, protocol.connection_only)
         try:
             scope.find(upstream.lb.hash)
         except ValueError as error:
             document.fault((*path, "lb", "hash"), str(error))
-    if upstream.health is not None and upstream.health.type not in ("tcp", upstream.protocol):
-        message = f"the endpoints speak {upstream.protocol}: a {upstream.health.type} check can't succeed"
-        document.fault((*path, "health", "type"), message)
+    if upstream.tls is not None:
+        check_tls(document, (*path, "tls"), upstream.tls)
+        hosts = {endpoint.address.host for endpoint in upstream.endpoints if endpoint.address.family == "name"}
+        nameless = any(endpoint.address.family != "name" for endpoint in upstream.endpoints)
+        unnamed = upstream.tls.sni is None and not upstream.tls.names
+        if upstream.tls.verify and unnamed and (nameless or len(hosts) != 1):
+            message = "the endpoints' certificates must be checked against a name: give `sni` or `names`"
+            document.fault((*path, "tls"), message, key=True)
+        if not upstream.tls.verify:
+            message = "verify: false takes any certificate: whoever sits between can read and change everything"
+            document.fault((*path, "tls", "verify"), message, warning=True)
+    if upstream.health is not None and str(upstream.health.type) == "grpc" and upstream.protocol != "http2":
+        document.fault((*path, "health", "type"), "gRPC needs HTTP/2: the endpoints speak http1")
 
 
 # -- addresses -------------------------------------------------------------------------------------------------------
@@ -250,7 +249,7 @@ def _doubts(document: Document, draft: Draft) -> None:
         document.fault(("admin", "bind"), message, warning=True)
     if any(f.severity == "error" for f in document.faults):
         return  # what is broken may be what uses the rest
-    used = {target for one in draft.listeners.values() for r in one.routes if r for _, target in r.targets}
+    used = {target for one in draft.listeners.values() for flat in one.routes() for _, target in flat.route.targets}
     for name in draft.upstreams:
         if name not in used:
             document.fault(("upstreams", name), f"no route leads to upstream {name!r}", key=True, warning=True)
@@ -260,7 +259,7 @@ def _doubts(document: Document, draft: Draft) -> None:
     for name, upstream in draft.upstreams.items():
         for i, endpoint in enumerate(upstream.upstream.endpoints if upstream.upstream else ()):
             listener = own.get(endpoint.address)
-            if listener and any(t == name for r in draft.listeners[listener].routes if r for _, t in r.targets):
+            if listener and any(t == name for r in draft.listeners[listener].routes() for _, t in r.route.targets):
                 message = f"{endpoint.address} is listener {listener!r} itself, which sends to this upstream: a loop"
                 document.fault(("upstreams", name, "endpoints", i), message, warning=True)
 

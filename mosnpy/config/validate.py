@@ -12,37 +12,58 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mosnpy.config.models import Config, Listener, RequestRoute, Route, Upstream
-from mosnpy.config.protocols import PROTOCOLS
+from mosnpy.config.models import Chain, Config, Listener, Service, Upstream
+from mosnpy.config.protocols import (
+    ALIASES,
+    PROTOCOLS,
+    ProtocolError,
+    Spoken,
+    every_chain,
+    every_listener,
+    models_for,
+    spoken,
+)
 from mosnpy.config.report import did_you_mean, shown
+from mosnpy.config.routes import FlatRoute, Route, RouteGroup, Rule, flat
 from mosnpy.config.wording import is_about_key, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pydantic_core import ErrorDetails
 
     from mosnpy.config.loader import Document
 
-__all__ = ["Draft", "ListenerDraft", "UpstreamDraft", "validate"]
+__all__ = ["Draft", "ListenerDraft", "ServiceDraft", "UpstreamDraft", "validate"]
 
 Path = tuple[str | int, ...]
+_DEEPEST = 24  # steps to a group: about ten groups within groups
 _Part = TypeVar("_Part", bound=BaseModel)
 
 
 @dataclass
+class ServiceDraft:
+    """What could be read of a listener itself, or of one of its chains. spoken: None when unknown. complete: every route
+    could be read. service: None when too much is broken; its routes are there all the same."""
+
+    path: Path
+    spoken: Spoken | None
+    service: Service | None
+    routes: list[FlatRoute]
+    complete: bool = True
+
+
+@dataclass
 class ListenerDraft:
-    """What could be read of a listener. protocol: "" when unknown; routes: None where one is broken."""
+    """What could be read of a listener. services: the listener itself, then its chains."""
 
-    protocol: str
     listener: Listener | None
-    routes: list[Route | None]
+    services: list[ServiceDraft] = field(default_factory=list)
 
-    def route_path(self, name: str, index: int) -> Path:
-        """Where the route stands in the document; `to:` of a listener is its only route."""
-        if self.listener is not None and self.listener.to is not None:
-            return ("listeners", name)
-        return ("listeners", name, "routes", index)
+    def routes(self) -> Iterator[FlatRoute]:
+        """All its routes, those of chains included."""
+        for service in self.services:
+            yield from service.routes
 
 
 @dataclass
@@ -89,65 +110,172 @@ def validate(document: Document) -> Draft:
     return draft
 
 
+# -- listeners -------------------------------------------------------------------------------------------------------
+
+
 def _listener(document: Document, name: str, raw: Any) -> ListenerDraft:
     path: Path = ("listeners", name)
-    protocol, model = _protocol(document, raw, path, "listener")
+    found, model, chain_model = _spoken(document, raw, path)
     if not isinstance(raw, dict):
         _part(document, model, raw, path)
-        return ListenerDraft(protocol, None, [])
-    assert issubclass(model, Listener)
-    raw = dict(raw) if model is not Listener else _common_keys(raw, "listener")
-    routes: list[Route | None] = []
+        return ListenerDraft(None)
+    raw = dict(raw)
+    raw_chains = raw.pop("chains", None)
+    if raw_chains is not None and not (isinstance(raw_chains, list) and raw_chains):
+        raw["chains"] = raw_chains  # the model says what is wrong
+        raw_chains = None
+    own = _service(document, raw, path, found, model, every_listener())
+    listener = own.service
+    assert listener is None or isinstance(listener, Listener)
+    draft = ListenerDraft(listener, [own])
+    for i, each in enumerate(raw_chains or ()):
+        draft.services.append(_chain(document, each, (*path, "chains", i), found, chain_model, listener))
+    if listener is not None:
+        listener.chains = [one.service for one in draft.services[1:] if isinstance(one.service, Chain)]
+    return draft
+
+
+def _chain(
+    document: Document,
+    raw: Any,
+    path: Path,
+    found: Spoken | None,
+    model: type[Chain],
+    listener: Listener | None,
+) -> ServiceDraft:
+    if isinstance(raw, dict) and "protocol" in raw:
+        found, _, model = _spoken(document, raw, path)
+        if found is not None and found.tls:
+            document.fault((*path, "protocol"), "tls is of no use here: a chain is chosen by the TLS handshake")
+    if not isinstance(raw, dict):
+        _part(document, model, raw, path)
+        return ServiceDraft(path, found, None, [], False)
+    draft = _service(document, dict(raw), path, found, model, every_chain())
+    if draft.service is not None:
+        for name in ("protocol", "tls", "http", "auth", "limits"):
+            theirs = getattr(listener, name, None)
+            if name in model.model_fields and name not in draft.service.model_fields_set and theirs is not None:
+                setattr(draft.service, name, theirs)
+    return draft
+
+
+def _service(
+    document: Document,
+    raw: dict[str, Any],
+    path: Path,
+    found: Spoken | None,
+    model: type[Service],
+    siblings: list[Any],
+) -> ServiceDraft:
+    """A listener or chain, its routes one by one."""
+    if found is None:
+        raw = _common_keys(raw, model, siblings)
+    rules: list[Rule | None] = []
     raw_routes = raw.get("routes")
     if isinstance(raw_routes, list) and raw_routes:
-        route_model = model.route_model if model is not Listener else RequestRoute
-        siblings = [p.listener.route_model for p in PROTOCOLS.values()]
-        for i, each in enumerate(raw_routes):
-            routes.append(_part(document, route_model, each, (*path, "routes", i), siblings))
-        raw["routes"] = [route_model.model_construct(to="?")]
-    listener = _part(document, model, raw, path, [p.listener for p in PROTOCOLS.values()])
-    if listener is not None and listener.to is not None:
-        routes = list(listener.all_routes())
-    elif listener is not None:
-        listener.routes = [r for r in routes if r is not None]
-    return ListenerDraft(protocol, listener, routes)
+        reader = _Routes(document, model.route_model, siblings)
+        rules = reader.read(raw_routes, (*path, "routes"))
+        raw["routes"] = [Route.model_construct(to="?")]
+    service = _part(document, model, raw, path, siblings)
+    if service is not None and service.to is not None:
+        return ServiceDraft(path, found, service, list(service.flat_routes()))
+    if service is not None:
+        service.routes = [rule for rule in rules if rule is not None]
+    return ServiceDraft(path, found, service, list(flat(rules)), None not in rules)
+
+
+class _Routes:
+    """Routes and groups of them, each by itself."""
+
+    def __init__(self, document: Document, model: type[Route], siblings: Iterable[Any]) -> None:
+        self.document = document
+        self.model = model
+        self.siblings = list(dict.fromkeys(each.route_model for each in siblings))
+
+    def read(self, raw: list[Any], path: Path) -> list[Rule | None]:
+        return [
+            self.group(each, (*path, i))
+            if isinstance(each, dict) and "routes" in each
+            else _part(self.document, self.model, each, (*path, i), self.siblings)
+            for i, each in enumerate(raw)
+        ]
+
+    def group(self, raw: dict[str, Any], path: Path) -> RouteGroup | None:
+        """A group; what only a route can have is said to be misplaced."""
+        for key in [key for key in raw if key not in RouteGroup.model_fields and key in self.model.model_fields]:
+            message = f"a group of routes has match, when and name; {key} belongs to the routes inside"
+            self.document.fault((*path, key), message, key=True)
+        raw = {
+            key: value
+            for key, value in raw.items()
+            if key in RouteGroup.model_fields or key not in self.model.model_fields
+        }
+        inner = raw["routes"]
+        if not isinstance(inner, list) or not inner:
+            _part(self.document, RouteGroup, raw, path)
+            return None
+        if len(path) > _DEEPEST:
+            self.document.fault(path, "groups of routes are nested too deep")
+            return None
+        rules = self.read(inner, (*path, "routes"))
+        group = _part(self.document, RouteGroup, {**raw, "routes": [Rule.model_construct()]}, path)
+        if group is not None:
+            group.routes = rules  # type: ignore[assignment]  # one that can't be read is left out by flat()
+        return group
+
+
+def _spoken(document: Document, raw: Any, path: Path) -> tuple[Spoken | None, type[Listener], type[Chain]]:
+    """What a listener says it speaks (None if unknown), and the models to read it and its chains with."""
+    if not isinstance(raw, dict) or "protocol" not in raw:
+        return None, Listener, Chain  # pydantic says that it is missing
+    try:
+        found = spoken(raw["protocol"])
+    except ProtocolError as error:
+        place = (*path, "protocol") if error.index is None else (*path, "protocol", error.index)
+        document.fault(place, str(error))
+        meant = ALIASES.get(error.meant, (error.meant,))
+        if meant[0] not in PROTOCOLS:
+            return None, Listener, Chain
+        return None, *models_for((PROTOCOLS[meant[0]].family,))
+    return found, *models_for(found.families)
+
+
+def _common_keys(raw: dict[str, Any], model: type[Any], siblings: Iterable[Any]) -> dict[str, Any]:
+    """Without the keys only some protocol knows: the protocol is unknown, so they can't be judged."""
+    special = {key for each in siblings for key in each.model_fields} - set(model.model_fields)
+    return {key: value for key, value in raw.items() if key not in special}
+
+
+# -- upstreams -------------------------------------------------------------------------------------------------------
 
 
 def _upstream(document: Document, name: str, raw: Any) -> UpstreamDraft:
     path: Path = ("upstreams", name)
-    protocol, model = _protocol(document, raw, path, "upstream")
+    siblings = [p.upstream for p in PROTOCOLS.values()]
+    value = raw.get("protocol") if isinstance(raw, dict) else None
+    protocol, model = "", Upstream
+    if isinstance(value, str) and value in PROTOCOLS:
+        protocol, model = value, PROTOCOLS[value].upstream
+    elif isinstance(raw, dict) and "protocol" in raw:
+        hint = did_you_mean(value, PROTOCOLS)
+        message = f"unknown protocol {shown(value)}{hint or ': known are ' + ', '.join(PROTOCOLS)}"
+        if value in ("http", "https"):
+            message = "servers are asked in one version: write http1 or http2" + (
+                ", and `tls: {}`" * (value == "https")
+            )
+            model = PROTOCOLS["http1"].upstream
+        elif isinstance(value, list):
+            message = "the endpoints of an upstream speak one protocol: a list is for listeners"
+        document.fault((*path, "protocol"), message)
+        model = next((p.upstream for n, p in PROTOCOLS.items() if repr(n) in hint), model)
     if isinstance(raw, dict) and model is Upstream:
-        raw = _common_keys(raw, "upstream")
-    upstream = _part(document, model, raw, path, [p.upstream for p in PROTOCOLS.values()])
+        raw = _common_keys(raw, model, siblings)
+    upstream = _part(document, model, raw, path, siblings)
     assert upstream is None or isinstance(upstream, Upstream)
     return UpstreamDraft(protocol, upstream)
 
 
-def _protocol(document: Document, raw: Any, path: Path, kind: str) -> tuple[str, type[Any]]:
-    """The protocol a part says it speaks ("" if unknown) and the model to read it with."""
-    common: type[Any] = Listener if kind == "listener" else Upstream
-    value = raw.get("protocol") if isinstance(raw, dict) else None
-    if isinstance(value, str) and value in PROTOCOLS:
-        return value, getattr(PROTOCOLS[value], kind)
-    if not isinstance(raw, dict) or "protocol" not in raw:
-        return "", common  # pydantic says that it is missing
-    if isinstance(value, list):
-        document.fault(
-            (*path, "protocol"), "a list of protocols to detect from is not possible in this version: name one"
-        )
-        return "", common
-    hint = did_you_mean(value, PROTOCOLS)
-    document.fault(
-        (*path, "protocol"), f"unknown protocol {shown(value)}{hint or ': known are ' + ', '.join(PROTOCOLS)}"
-    )
-    return "", next((getattr(p, kind) for n, p in PROTOCOLS.items() if repr(n) in hint), common)
-
-
-def _common_keys(raw: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Without the keys only some protocol knows: the protocol is unknown, so they can't be judged."""
-    common = (Listener if kind == "listener" else Upstream).model_fields
-    special = {key for p in PROTOCOLS.values() for key in getattr(p, kind).model_fields} - set(common)
-    return {key: value for key, value in raw.items() if key not in special}
+# -- parts -----------------------------------------------------------------------------------------------------------
 
 
 def _misspelt(missing: tuple[int | str, ...], errors: Iterable[ErrorDetails]) -> bool:
@@ -177,7 +305,7 @@ def _part(
             names.add(loc[:-1])
         else:
             broken.add(loc[0] if loc else "")
-        if loc == ("protocol",) and each["type"] != "missing":
+        if loc[:1] == ("protocol",) and each["type"] != "missing":
             continue  # said already, with the protocols there are
         if each["type"] == "missing" and (skip_missing or _misspelt(loc, errors)):
             continue

@@ -86,9 +86,12 @@ def _unknown_key(
 
 
 def _protocol(model: type[BaseModel]) -> str:
+    """The protocol a model is for, the first of those it takes."""
     found = model.model_fields.get("protocol")
-    values = get_args(found.annotation) if found else ()
-    return str(values[0]) if values else ""
+    values: tuple[Any, ...] = (found.annotation,) if found else ()
+    while values and not isinstance(values[0], str):
+        values = get_args(values[0])
+    return values[0] if values else ""
 
 
 def _model_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> type[BaseModel] | None:

@@ -252,6 +252,8 @@ upstreams: {u: {protocol: redis, endpoints: [127.0.0.1:1], health: {}, auth: {us
             "unhealthy_after": 3,
             "username": "x",
             "password": "s",
+            "tls": None,
+            "ask": {},
             "endpoints": [{"name": "127.0.0.1:1", "family": "ipv4", "host": "127.0.0.1", "port": 1, "slot": 0}],
         }
     ]

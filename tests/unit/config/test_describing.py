@@ -11,7 +11,7 @@ import pytest
 
 from mosnpy.config import LocalRegistry, check, compile_plan, installed, load, schema
 from mosnpy.config.attributes import COMMON
-from mosnpy.config.protocols import RedisLimits
+from mosnpy.config.protocols import PROTOCOLS, RedisLimits
 from mosnpy.config.reference import reference
 from mosnpy.errors import Failure
 
@@ -66,7 +66,12 @@ def test_the_schema_knows_attributes_by_protocol() -> None:
     defs = found["$defs"]
     redis = defs["RedisRoute"]["properties"]["match"]["properties"]
     assert {"key", "redis.key", "command", "access", "client_ip"} <= set(redis)
-    assert set(defs["TcpRoute"]["properties"]["match"]["properties"]) == {"protocol", "client_ip", "listener"}
+    tls = {"tls.sni", "tls.san", "tls.subject", "tls.version", "tls.alpn"}
+    assert set(defs["TcpRoute"]["properties"]["match"]["properties"]) == {"protocol", "client_ip", "listener", *tls}
+    http = defs["HttpRoute"]["properties"]["match"]
+    assert {"path", "http.path", "host", "grpc.service", "tls.san"} <= set(http["properties"])
+    assert {r"^header\..", r"^http\.header\..", r"^query\..", r"^cookie\.."} <= set(http["patternProperties"])
+    assert {"key", "path"} <= set(defs["MixedRoute"]["properties"]["match"]["properties"])
     assert "all keys" in redis["keys"]["description"]
     assert defs["RedisListener"]["properties"]["max_connections"]["description"].startswith("Most client connections")
     references = set(re.findall(r'"#/\$defs/(\w+)"', json.dumps(found)))
@@ -113,7 +118,10 @@ class Validator:
         assert len(value) >= part.get("minProperties", 0), path
         for key, each in value.items():
             rest = part.get("additionalProperties", True)
-            known = part.get("properties", {})
+            known = dict(part.get("properties", {}))
+            for start, form in part.get("patternProperties", {}).items():
+                if re.search(start, key):
+                    known[key] = form
             if key in known:
                 self.check(each, known[key], f"{path}.{key}")
             elif isinstance(rest, dict):
@@ -159,8 +167,9 @@ def test_limits_are_those_of_the_codec() -> None:
 def test_attributes_of_the_codecs_are_those_of_the_core() -> None:
     core = pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built (pip install -e .)")
     native = core.codecs()
-    for protocol, attributes in installed.attributes().items():
-        assert {name: kind for name, kind, _ in native[protocol]} == {n: info.type for n, info in attributes.items()}
+    for codec, rows in native.items():
+        attributes = installed.attributes()[PROTOCOLS[codec].family if codec in PROTOCOLS else codec]
+        assert {name: kind for name, kind, _ in rows} == {n: info.type for n, info in attributes.items()}
 
 
 def test_samples_are_plans_the_core_takes() -> None:

@@ -90,7 +90,7 @@ def test_value_forms(match: dict[str, Any], predicate: Predicate) -> None:
     ("match", "sentence"),
     [
         ({"kye": "a"}, "redis has no attribute 'kye', did you mean 'key'?"),
-        ({"http.path": "/"}, "redis has no attribute 'http.path'"),
+        ({"http.path": "/"}, "'http.path' is an attribute of http, this listener speaks redis"),
         ({"key": "a", "redis.key": "b"}, "'key' and 'redis.key' are the same attribute: give one list of values"),
         ({"key": 5}, 'redis.key is text: write "5" in quotes'),
         ({"key": True}, 'redis.key is text: write "true" in quotes'),
@@ -133,7 +133,8 @@ def test_every_fault_of_a_match_is_reported_with_its_place() -> None:
 def test_tcp_only_knows_the_connection() -> None:
     assert parse({"client_ip": "10.*"}, TCP) == ("prefix", "client_ip", "10.")
     assert (
-        "tcp has no requests to look into: only protocol, client_ip, listener can be used, not 'operation'"
+        "tcp has no requests to look into: only protocol, client_ip, listener, tls.sni, "
+        "tls.san, tls.subject, tls.version, tls.alpn can be used, not 'operation'"
         in faults({"operation": "x"}, TCP)[0][1]
     )
     assert "'redis.key' is an attribute of redis, this listener speaks tcp" in faults({"redis.key": "x"}, TCP)[0][1]

@@ -181,7 +181,7 @@ def test_doubts_are_warnings() -> None:
         ("{protocol: tcp, endpoints: [127.0.0.1:1], auth: {password: x}}", "'auth' is only for redis"),
         (
             "{protocol: tcp, endpoints: [127.0.0.1:1], health: {type: redis}}",
-            "the endpoints speak tcp: a redis check can't succeed",
+            "unknown value 'redis': known are tcp",
         ),
         ("{protocol: redis, endpoints: [127.0.0.1:1], health: }", "nothing stands here"),
         ("{protocol: redis, endpoints: [127.0.0.1:1], health: {interval: 0s}}", "interval can't be 0s"),
@@ -193,7 +193,7 @@ def test_doubts_are_warnings() -> None:
         ),
         ('{protocol: redis, endpoints: [127.0.0.1:1], auth: {password: ""}}', "this text is empty"),
         ("{protocol: redis, endpoints: [127.0.0.1:1], attempts: yes}", "a whole number is expected here, not 'yes'"),
-        ("{protocol: http, endpoints: [127.0.0.1:1]}", "unknown protocol 'http': known are redis, tcp"),
+        ("{protocol: http, endpoints: [127.0.0.1:1]}", "servers are asked in one version: write http1 or http2"),
         ("x", "a mapping is expected here, not 'x'"),
     ],
 )
@@ -222,8 +222,8 @@ upstreams:
         ("{bind: 6380, protocol: redis, to: m}", '6380 is only a port: write ":6380"'),
         ('{bind: ":1", to: m}', "'protocol' is missing"),
         (
-            '{bind: ":1", protocol: [redis, tcp], to: m}',
-            "a list of protocols to detect from is not possible in this version",
+            '{bind: ":1", protocol: [tcp, redis], to: m}',
+            "tcp takes whatever comes: redis behind it would never get its turn",
         ),
         ('{bind: ":1", protocol: reddis, to: m}', "unknown protocol 'reddis', did you mean 'redis'?"),
         ('{bind: ":1", protocol: redis, to: m, client_buffer: 1KiB}', "at least 64KiB is expected here, not 1KiB"),
