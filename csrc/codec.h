@@ -82,6 +82,8 @@ struct codec {
     void (*reply_failure)(struct stream *s, enum failure why, struct slice detail);
     /* Down: c->codec_deadline_ms has passed (it is 0 again). NULL for codecs that never set it. */
     void (*overdue)(struct conn *c);
+    /* Down: the core begins to drain; protocols that can say so to their client do. Once per connection. */
+    void (*drain)(struct conn *c);
     /* True while an idle client must not be timed out (subscriptions). */
     bool (*busy)(const struct conn *c);
     /* Frees core->codec_state of this codec. */

@@ -2,6 +2,7 @@
 #include "conn.h"
 #include "pool.h"
 #include "stream.h"
+#include "tls_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,12 +12,14 @@
 
 /* ---- endpoints ---- */
 
-/* Identity over reloads: the upstream's name and the address. */
+/* Identity over reloads: the upstream's name and the address, and how it is spoken to: a connection opened without TLS must not be
+ * used where a new plan wants it. */
 static struct endpoint *find_or_make(struct core *core, struct upstream *u, struct endpoint_spec *spec) {
     char key[512];
     int n =
-        snprintf(key, sizeof key, "%.*s %s %.*s %u", (int)min_size(u->name.n, 200), u->name.p, u->codec->name,
-                 (int)min_size(spec->name.n, 200), spec->name.p, (unsigned)hash_bytes(&spec->addr, sizeof spec->addr));
+        snprintf(key, sizeof key, "%.*s %s %.*s %u %llx", (int)min_size(u->name.n, 200), u->name.p, u->codec->name,
+                 (int)min_size(spec->name.n, 200), spec->name.p, (unsigned)hash_bytes(&spec->addr, sizeof spec->addr),
+                 u->tls ? (unsigned long long)tls_client_print(u->tls) : 0);
     for (struct endpoint *ep = core->endpoints; ep; ep = ep->next)
         if (strcmp(ep->key, key) == 0) return ep;
     struct endpoint *ep = calloc(1, sizeof *ep);

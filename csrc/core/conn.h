@@ -43,8 +43,11 @@ struct conn {
     bool exclusive;       /* up: borrowed by `owner`, or idle in the lane */
     bool retired;         /* up: takes no new streams, closes when the open ones have ended */
     bool expect_proxy;    /* down: the PROXY protocol header has not come yet */
+    bool greeting;        /* down: its first message is looked at before a codec gets it (greeting.h) */
+    bool greeted;         /* down: a part of a ClientHello has come */
     bool truncated;       /* TLS: the peer's FIN came without close_notify: bytes may be missing */
     bool reset_on_close;  /* close with RST: the peer must not take what it has for the whole */
+    bool cut_off;         /* closed with streams open */
     uint8_t doom;         /* enum failure: to be closed for this reason at the next safe point; 0 = no */
     uint8_t close_reason; /* enum failure */
     uint8_t slab;         /* index in core->conn_slabs this memory belongs to */
@@ -68,6 +71,8 @@ struct conn {
     const struct chain *chain;
     const struct service *service; /* of the chain; NULL while the protocol is not known */
     uint64_t codec_deadline_ms;    /* codec->overdue() is called then; 0: none. Follow with conn_arm_timer() */
+    uint64_t greet_by_ms;          /* greeting_overdue() is called then: greeting, TLS handshake; 0: none */
+    char *sni;                     /* name the ClientHello asked for, in lower case; owned, NULL: none */
     struct conn *wait_next;        /* in endpoint->waiters */
     struct endpoint *waiting_for;  /* whose waiters list this is on */
     uint64_t wait_until_ms;        /* 0: no limit */
@@ -105,6 +110,8 @@ void conn_doom(struct conn *c, enum failure why);
 void conn_reset(struct conn *c, enum failure why);
 /* Reads no more; closes when streams have ended and everything is written. */
 void conn_finish(struct conn *c);
+/* The TLS handshake is over: the codec may begin. May close c. */
+void conn_secured(struct conn *c);
 /* Up: the handshake is over, waiting streams are sent. */
 void conn_ready(struct conn *c);
 

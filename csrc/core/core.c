@@ -15,6 +15,7 @@
 #include "listen.h"
 #include "pool.h"
 #include "stream.h"
+#include "tls.h"
 
 /* ---- slabs ---- */
 
@@ -105,7 +106,7 @@ static void check_drained(struct core *core) {
     for (struct conn *c = core->conns[DOWN], *next; c; c = next) {
         next = c->next;
         if (late) conn_close(c, FAIL_DRAINING);
-        else if (c->streams == 0 && c->in_end == c->in_start && !c->paused &&
+        else if (c->streams == 0 && c->in_end == c->in_start && !c->paused && tls_between(c) &&
                  core->now_ms >= c->active_ms + DRAIN_IDLE_MS && (!c->codec->busy || !c->codec->busy(c)))
             conn_finish(c);
     }
@@ -188,6 +189,7 @@ static void reap(struct core *core) {
             continue;
         }
         c->gen++;
+        tls_free(c);
         slab_put(&core->conn_slabs[c->slab], c);
     }
 }
@@ -215,6 +217,7 @@ uint64_t core_free(struct core *core) {
     chunk_pool_free(&core->chunks);
     free(core->conn_slabs);
     free(core->scratch);
+    free(core->plain);
     int fds[] = {core->epfd, core->wakefd, core->eventsfd, core->timerfd};
     for (size_t i = 0; i < countof(fds); i++)
         if (fds[i] > 0) close(fds[i]);
@@ -265,6 +268,8 @@ static void start_drain(struct core *core, uint32_t timeout_ms) {
     core->drain_deadline_ms = core->now_ms + timeout_ms;
     core->drain_farewell_ms = core->drain_deadline_ms - timeout_ms / 4;
     for (struct acceptor *a = core->acceptors; a; a = a->next) acceptor_drain(core, a);
+    for (struct conn *c = core->conns[DOWN]; c; c = c->next)
+        if (c->codec->drain) c->codec->drain(c);
     check_drained(core);
 }
 

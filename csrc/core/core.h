@@ -75,6 +75,8 @@ struct core {
     uint8_t *scratch;
     uint32_t scratch_size;
     bool scratch_filled; /* a read filled scratch in this batch: grow it */
+    uint8_t *plain;      /* what TLS decrypts from scratch; NULL while nobody needs it */
+    uint32_t plain_size;
     struct slab streams;
     struct slab *conn_slabs; /* one per codec and side, and one for clients whose codec is not known at first */
     uint32_t any_slab;       /* index of the latter */

@@ -3,6 +3,8 @@
  * server may have to speak first. */
 #include "detect.h"
 
+#include "greeting.h"
+
 #define SILENCE_MS 200    /* a client that says nothing for so long is waiting for a server that speaks first */
 #define UNDECIDED_MS 5000 /* bytes came, but too few to tell */
 
@@ -35,7 +37,11 @@ bool detect_protocol(struct conn *c, struct slice alpn) {
     return true;
 }
 
-bool detect_begin(struct conn *c) { return detect_protocol(c, SLICE("")); }
+bool detect_begin(struct conn *c) {
+    if (!c->listener->greets) return detect_protocol(c, SLICE(""));
+    greeting_begin(c);
+    return true;
+}
 
 /* `last`: more bytes will not be waited for. */
 static const struct service *decide(const struct chain *chain, const uint8_t *p, size_t n, bool last, bool *more) {

@@ -6,14 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#if __has_include("tls_config.h") /* TODO(tls) */
+#include "greeting.h"
 #include "tls_config.h"
-#else
-#define tls_server_new(v, e, n) ((void)(v), NULL)
-#define tls_client_new(v, e, n) ((void)(v), NULL)
-#define tls_server_free(t) ((void)(t))
-#define tls_client_free(t) ((void)(t))
-#endif
 
 struct builder {
     struct plan *plan;
@@ -193,7 +187,7 @@ static bool build_service(struct builder *b, struct service *s, struct slice lis
         struct route *r = route_at(s->table, i);
         if (!plan_stat(p, r->stats, ROUTE_SLOTS))
             return fail(b, "statistics slots out of range for a route of listener", listener);
-        if (r->mirror && r->mirror->codec != s->codec)
+        if (r->mirror && !codecs_related(s->codec, r->mirror->codec))
             return fail(b, "a mirror speaks another protocol than listener", listener);
         if (r->to && !codecs_related(s->codec, r->to->codec))
             return fail(b, "an upstream speaks another protocol than listener", listener);
@@ -219,7 +213,8 @@ static bool build_chain(struct builder *b, struct chain *chain, struct slice lis
     for (struct mpack_iter it = mpack_iter(names); names.type == MP_ARRAY && mpack_next(&it, &name);)
         chain->names[chain->name_count++] = mpack_slice(name);
     if (tls.type == MP_MAP && !(chain->tls = tls_server_new(tls, b->err, b->err_size))) return false;
-    if (mpack_get(v, "codec").type == MP_STR && mpack_get(v, "protocols").type != MP_ARRAY) { /* TODO(config): old form */
+    if (mpack_get(v, "codec").type == MP_STR &&
+        mpack_get(v, "protocols").type != MP_ARRAY) { /* TODO(config): old form */
         chain->services = calloc(1, sizeof *chain->services);
         return chain->services && build_service(b, &chain->services[chain->service_count++], listener, v);
     }
@@ -250,7 +245,9 @@ static bool build_listener(struct builder *b, struct listener *l, struct mpack v
     l->idle_timeout_ms = read_u32(v, "idle_timeout_ms", 0);
     l->client_buffer = read_u32(v, "client_buffer", 64u << 20);
     l->proxy_protocol = mpack_bool(mpack_get(v, "proxy_protocol"), false);
-    return build_chains(b, l, v);
+    if (!build_chains(b, l, v)) return false;
+    l->greets = greeting_needed(l, v);
+    return true;
 }
 
 static bool build(struct builder *b, struct mpack root) {

@@ -24,6 +24,7 @@ struct stream;
 struct lane;
 struct tls_server;
 struct tls_client;
+struct ssl_session_st;
 
 union address {
     struct sockaddr sa;
@@ -59,6 +60,7 @@ struct listener {
     uint32_t chain_count; /* at least 1 */
     uint32_t max_connections, idle_timeout_ms, client_buffer;
     bool proxy_protocol;
+    bool greets; /* the client's first message is looked at (greeting.h) */
 };
 
 struct
@@ -75,6 +77,7 @@ struct
     uint64_t *stat;            /* ENDPOINT_SLOTS block */
     uint32_t health_slot;
     struct lane *lanes;
+    struct ssl_session_st *tls_session; /* for the next connection to resume; owned, may be NULL */
     uint32_t connections; /* open or opening */
     uint32_t inflight;
     uint32_t failures;                    /* connect failures in a row */

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "stream.h"
+#include "tls.h"
 
-#define LANE_IDLE_MAX 64u     /* exclusive connections kept for the next borrower */
-#define LANE_UNUSED_MS 60000u /* an empty lane (a database, an identity nobody uses) is forgotten after this */
+#define LANE_IDLE_MAX 64u      /* exclusive connections kept for the next borrower */
+#define MULTIPLEX_STREAMS 100u /* until the server says how many (RFC 9113 6.5.2: not less is asked for) */
+#define LANE_UNUSED_MS 60000u  /* an empty lane (a database, an identity nobody uses) is forgotten after this */
 
 /* ---- lanes ---- */
 
@@ -70,8 +72,10 @@ static struct conn *open_connection(struct lane *lane, bool exclusive, enum fail
     struct conn *c = conn_new(core, ep->upstream->codec, UP, fd, CONN_CONNECTING);
     if (!c) return NULL;
     c->endpoint = ep, c->lane = lane, c->exclusive = exclusive;
+    if (c->codec->mode == POOL_MULTIPLEX) c->max_streams = MULTIPLEX_STREAMS;
     ep->connections++, lane->connections++;
     ep->upstream->stat[UPSTREAM_connections_total]++;
+    if (ep->upstream->tls && !tls_prepare(c, ep->upstream->tls)) conn_doom(c, FAIL_CONNECT);
     conn_arm_timer(c);
     return c;
 }
@@ -294,6 +298,7 @@ void pool_sweep(struct core *core) {
             while (ep->waiters) pool_wake_waiter(ep);
         if (ep->refs == 0 && ep->connections == 0 && !ep->lanes) {
             *at = ep->next;
+            tls_drop_session(ep);
             free(ep->key);
             free(ep);
         } else {

@@ -1,6 +1,7 @@
 #include "proxy_protocol.h"
 
 #include "detect.h"
+#include "greeting.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -84,7 +85,8 @@ ssize_t proxy_protocol_read(struct conn *c, const uint8_t *p, size_t n) {
     c->expect_proxy = false;
     if (!detect_begin(c)) return FEED_CLOSE;
     if ((size_t)k == n || c->paused || c->state != CONN_OPEN) return k;
-    ssize_t more = c->codec->feed(c, p + k, n - (size_t)k); /* what came along behind the header */
+    /* what came along behind the header */
+    ssize_t more = (c->greeting ? greeting_feed : c->codec->feed)(c, p + k, n - (size_t)k);
     return more < 0 ? more : k + more;
 }
 

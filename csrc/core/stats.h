@@ -30,7 +30,10 @@
     X(local_replies, C, "requests answered by the proxy's own protocol logic")    \
     X(protocol_errors, C, "connections closed for broken bytes")                  \
     X(idle_timeouts, C, "connections closed for idleness or slowness")            \
-    X(slow_clients, C, "connections closed because replies were not read")
+    X(slow_clients, C, "connections closed because replies were not read")        \
+    X(tls_handshakes_total, C, "TLS handshakes completed")                        \
+    X(tls_handshakes_failed, C, "TLS handshakes that failed, or took too long")   \
+    X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session")
 #define UPSTREAM_STATS(X)                                                \
     X(requests_total, C, "requests sent")                                \
     X(responses_ok, C, "replies that are no error")                      \
@@ -41,7 +44,10 @@
     X(connections_total, C, "connections opened")                        \
     X(mirrored_total, C, "requests copied to this upstream as a mirror") \
     X(bytes_sent, C, "bytes to endpoints")                               \
-    X(bytes_received, C, "bytes from endpoints")
+    X(bytes_received, C, "bytes from endpoints")                         \
+    X(tls_handshakes_total, C, "TLS handshakes completed")               \
+    X(tls_handshakes_failed, C, "TLS handshakes that failed")            \
+    X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session")
 #define ENDPOINT_STATS(X)                                              \
     X(requests_total, C, "requests sent")                              \
     X(requests_active, G, "requests without a reply yet")              \

@@ -1,0 +1,123 @@
+#include "greeting.h"
+
+#include <stdlib.h>
+
+#include "client_hello.h"
+#include "detect.h"
+#include "tls.h"
+
+static bool mentions(struct mpack v, struct slice word) {
+    struct mpack one;
+    struct slice key;
+    struct mpack_iter it = mpack_iter(v);
+    if (v.type == MP_STR) return slice_eq(v.s, word);
+    if (v.type == MP_ARRAY)
+        while (mpack_next(&it, &one))
+            if (mentions(one, word)) return true;
+    if (v.type == MP_MAP)
+        while (mpack_next_pair(&it, &key, &one))
+            if (mentions(one, word)) return true;
+    return false;
+}
+
+bool greeting_needed(const struct listener *l, struct mpack map) {
+    bool needed = l->chain_count > 1 || l->chains[0].tls || mentions(map, SLICE("tls.sni"));
+    for (uint32_t i = 0; i < l->plan->upstream_count; i++) needed |= l->plan->upstreams[i].hash_attr == ATTR_tls_sni;
+    return needed;
+}
+
+/* ---- which chain ---- */
+
+/* How well a name of a chain fits: 0 not at all, exact best, then the longest suffix. */
+static size_t fits(struct slice name, struct slice sni) {
+    if (slice_eq(name, sni)) return SIZE_MAX;
+    if (name.n < 2 || name.p[0] != '*' || sni.n < name.n) return 0;
+    return memcmp(sni.p + sni.n - (name.n - 1), name.p + 1, name.n - 1) == 0 ? name.n : 0;
+}
+
+static const struct chain *choose_chain(const struct listener *l, struct slice sni) {
+    const struct chain *best = &l->chains[0];
+    size_t best_fit = 0;
+    for (uint32_t i = 1; sni.n && i < l->chain_count; i++)
+        for (uint32_t k = 0; k < l->chains[i].name_count; k++) {
+            size_t fit = fits(l->chains[i].names[k], sni);
+            if (fit > best_fit) best = &l->chains[i], best_fit = fit;
+        }
+    return best;
+}
+
+/* ---- the greeting ---- */
+
+static void wait_until(struct conn *c, uint64_t when_ms) {
+    c->greet_by_ms = when_ms;
+    conn_arm_timer(c);
+}
+
+static bool server_may_speak_first(const struct chain *chain) {
+    for (uint32_t i = 0; i < chain->service_count; i++)
+        if (!chain->services[i].codec->match) return true;
+    return false;
+}
+
+/* Idle clients of a permissive listener are welcome: who said nothing yet may speak plaintext. */
+void greeting_begin(struct conn *c) {
+    const struct chain *first = &c->listener->chains[0];
+    uint32_t patience = GREETING_TLS_MS;
+    if (!first->tls) patience = GREETING_PEEK_MS;
+    else if (first->tls->permissive) patience = server_may_speak_first(first) ? GREETING_SILENCE_MS : 0;
+    c->greeting = true;
+    wait_until(c, patience ? c->core->now_ms + patience : 0);
+}
+
+/* All of it is the codec's from now on. */
+static ssize_t pass_on(struct conn *c, const uint8_t *p, size_t n) {
+    c->greeting = false, c->greet_by_ms = 0;
+    if (!detect_protocol(c, SLICE(""))) return 0;
+    return c->paused || c->doom || n == 0 ? 0 : c->codec->feed(c, p, n);
+}
+
+static bool keep_name(struct conn *c, const struct client_hello *hello) {
+    return hello->sni_size == 0 || (c->sni = strdup(hello->sni)) != NULL;
+}
+
+/* The client's message goes to OpenSSL as well. No plaintext can lie behind it: it does not know our keys yet. */
+static ssize_t secure(struct conn *c, const uint8_t *p, size_t n) {
+    const struct tls_server *first = c->listener->chains[0].tls;
+    c->greeting = false;
+    if (!tls_accept(c)) return FEED_CLOSE;
+    if ((!first || first->permissive) && !c->greeted) wait_until(c, c->core->now_ms + GREETING_TLS_MS);
+    return tls_decrypt(c, p, n) || c->tls->state != TLS_HANDSHAKE ? FEED_CLOSE : (ssize_t)n;
+}
+
+ssize_t greeting_feed(struct conn *c, const uint8_t *p, size_t n) {
+    const struct tls_server *first = c->listener->chains[0].tls;
+    bool strict = first && !first->permissive;
+    enum hello got = client_hello_begins(p, n);
+    struct client_hello hello = {0};
+    if (got == HELLO_MORE) return 0;
+    if (got == HELLO_BAD && !strict) return pass_on(c, p, n);
+    if (got == HELLO_GOOD) got = client_hello_read(p, n, &hello);
+    if (got == HELLO_MORE) {
+        if (first && first->permissive && !c->greeted) wait_until(c, c->core->now_ms + GREETING_TLS_MS);
+        c->greeted = true;
+        return 0;
+    }
+    if (got == HELLO_GOOD) {
+        if (!keep_name(c, &hello)) return FEED_CLOSE;
+        c->chain = choose_chain(c->listener, tls_sni(c));
+    }
+    if (c->chain->tls || first) return secure(c, p, n); /* OpenSSL has the right alert for a broken one */
+    return pass_on(c, p, n);
+}
+
+void greeting_overdue(struct conn *c) {
+    const struct tls_server *first = c->listener->chains[0].tls;
+    bool plaintext = c->greeting && !c->greeted && !(first && !first->permissive);
+    if (c->greeting && !first) plaintext = true;
+    if (plaintext) {
+        if (pass_on(c, NULL, 0) == 0 && c->state != CONN_DEAD) conn_list_ready(c);
+        return;
+    }
+    if (!c->tls) c->listener->stat[LISTENER_tls_handshakes_failed]++;
+    conn_close(c, FAIL_TIMEOUT);
+}

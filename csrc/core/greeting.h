@@ -1,0 +1,24 @@
+/* A client's first message, looked at before anything else: is it TLS's, and which server does it ask for? The name chooses the chain
+ * (with or without TLS in it) and stays known as tls.sni; plaintext goes to the first chain. */
+#ifndef MOSNPY_GREETING_H
+#define MOSNPY_GREETING_H
+
+#include "conn.h"
+
+#define GREETING_TLS_MS \
+    10000u /* for a whole TLS handshake, from the accept or, where plaintext is welcome, from its first byte */
+#define GREETING_PEEK_MS 5000u /* for a ClientHello that is only read and passed on */
+#define GREETING_SILENCE_MS \
+    500u /* plaintext is welcome and the client says nothing: its server may have to speak first */
+
+/* Whether clients of this listener are looked at: for TLS, for chains, or because a rule asks for the name. `map`: its part of the
+ * plan. */
+bool greeting_needed(const struct listener *l, struct mpack map);
+/* c (no byte of it was taken yet) greets first. */
+void greeting_begin(struct conn *c);
+/* As feed(), while c->greeting. */
+ssize_t greeting_feed(struct conn *c, const uint8_t *p, size_t n);
+/* c->greet_by_ms has passed (it is 0 again): the handshake failed, or it goes on as plaintext. May close c. */
+void greeting_overdue(struct conn *c);
+
+#endif
