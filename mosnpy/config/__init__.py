@@ -13,12 +13,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mosnpy.config.api import check, check_text, load, load_mapping, load_text, to_yaml
+    from mosnpy.config.api import check, check_text, load, load_mapping, load_text
     from mosnpy.config.compile import Compiled, LocalRegistry, Registry, compile_config, compile_plan
     from mosnpy.config.json_schema import schema
     from mosnpy.config.models import Config
     from mosnpy.config.report import Fault, render
     from mosnpy.config.short import from_urls
+    from mosnpy.config.writing import to_yaml
 
 _PLACES = {
     "check": "api",
@@ -26,7 +27,7 @@ _PLACES = {
     "load": "api",
     "load_mapping": "api",
     "load_text": "api",
-    "to_yaml": "api",
+    "to_yaml": "writing",
     "Compiled": "compile",
     "LocalRegistry": "compile",
     "Registry": "compile",

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import re
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mosnpy.config import installed, loader
+from mosnpy.config.collecting import uncollected
 from mosnpy.config.report import Fault, ordered
-from mosnpy.config.scalars import resolve
 from mosnpy.config.semantics import examine, examine_names
 from mosnpy.config.validate import validate
+from mosnpy.config.writing import to_yaml
 from mosnpy.errors import ConfigErrors
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from mosnpy.config.attributes import Attributes
     from mosnpy.config.models import Config
 
-__all__ = ["check", "check_text", "load", "load_mapping", "load_text", "to_yaml"]
+__all__ = ["check", "check_text", "load", "load_mapping", "load_text"]
 
 PATIENCE = 3.0
 """Seconds `check` waits for the resolver."""
@@ -39,7 +35,7 @@ def load(
 
     attributes: names rules may use, by protocol (those of the installed codecs by default). env: for `${VAR}`, os.environ by default.
     """
-    with _uncollected():
+    with uncollected():
         return _loaded(loader.load_documents(_listed(paths), env), attributes)
 
 
@@ -47,7 +43,7 @@ def load_text(
     text: str, name: str = "<text>", *, attributes: Attributes | None = None, env: Mapping[str, str] | None = None
 ) -> Config:
     """The configuration in a string; `name` stands for the file in faults. Raises ConfigErrors."""
-    with _uncollected():
+    with uncollected():
         return _loaded(loader.load_text(text, name, env), attributes)
 
 
@@ -69,7 +65,7 @@ def check(
 
     resolve_names: also ask for the host names of endpoints (a warning when one is unknown now).
     """
-    with _uncollected():
+    with uncollected():
         return _checked(loader.load_documents(_listed(paths), env), attributes, resolve_names)
 
 
@@ -83,18 +79,6 @@ def check_text(
 ) -> list[Fault]:
     """As check(), for a string."""
     return _checked(loader.load_text(text, name, env), attributes, resolve_names)
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: nothing becomes garbage, and looking for it is a third of loading 10,000 routes."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _listed(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
@@ -118,32 +102,3 @@ def _checked(document: loader.Document, attributes: Attributes | None, resolve_n
     if resolve_names:
         examine_names(document, draft, PATIENCE)
     return ordered(document.faults)
-
-
-# -- writing ---------------------------------------------------------------------------------------------------------
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what our loader reads back the same: a text is quoted wherever YAML 1.2 would take it for something else."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*|[0-9]+(\.[0-9]+){3}:[0-9]+|:[0-9]+")
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    bare = _BARE.fullmatch(text) and isinstance(resolve(text), str)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if bare else '"')
-
-
-_Dumper.add_representer(str, _text)
-
-
-def to_yaml(data: Mapping[str, Any]) -> str:
-    """Plain data as YAML in the order given; lists of short things on one line are left to PyYAML's taste."""
-    text: str = yaml.dump(
-        dict(data), Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=120, allow_unicode=True
-    )
-    return text

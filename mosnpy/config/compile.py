@@ -14,6 +14,7 @@ import msgpack
 
 from mosnpy.config import installed
 from mosnpy.config.attributes import Scope
+from mosnpy.config.collecting import uncollected
 from mosnpy.config.models import HASH_POLICIES
 from mosnpy.config.predicate import TRUE
 from mosnpy.config.protocols import PROTOCOLS, Spoken, spoken
@@ -105,7 +106,8 @@ def compile_config(
 
     Raises ConfigErrors when a name can't be resolved. A config that did not come from load() may raise ValueError.
     """
-    return _Compiler(config, registry, generation, attributes or installed.attributes()).run()
+    with uncollected():
+        return _Compiler(config, registry, generation, attributes or installed.attributes()).run()
 
 
 class _Compiler:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TRUE",
     "Predicate",
+    "atom_implies",
     "both",
     "check_form",
     "check_regex",
@@ -321,10 +322,10 @@ def implies(p: Predicate, q: Predicate) -> bool:
         return any(implies(each, q) for each in p[1:])
     if p[0] in ("true", "not") or q[0] in ("true", "not", "or") or p[1] != q[1]:
         return False
-    return _atom_implies(p, q)
+    return atom_implies(p, q)
 
 
-def _atom_implies(p: Predicate, q: Predicate) -> bool:
+def atom_implies(p: Predicate, q: Predicate) -> bool:
     """Both are comparisons of the same attribute."""
     if q[0] == "exists":
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mosnpy.config.predicate import TRUE, Predicate, implies, segments_stem
+from mosnpy.config.predicate import TRUE, Predicate, atom_implies, implies, segments_stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +49,21 @@ def unreachable(predicates: Sequence[Predicate | None]) -> Iterator[Unreachable]
                 yield Unreachable(i + 1, i, "everything", len(predicates) - i - 2)
             return
         index.add(i, predicate)
+
+
+_COMPOUND = frozenset({"and", "or", "not", "true"})
+
+
+def _atoms(predicate: Predicate) -> dict[str, Predicate] | None:
+    """The comparisons of a conjunction by attribute; None for anything else."""
+    if predicate[0] != "and":
+        return None
+    found: dict[str, Predicate] = {}
+    for part in predicate[1:]:
+        if part[0] in _COMPOUND or part[1] in found:
+            return None
+        found[part[1]] = part
+    return found
 
 
 class _Index:
@@ -106,7 +121,25 @@ class _Index:
     def wider(self, predicate: Predicate) -> int | None:
         """The first earlier predicate that holds wherever this one does, None when none is known."""
         candidates = sorted(set(self._candidates(predicate)))
-        return next((n for n in candidates if implies(predicate, self.predicates[n])), None)
+        if not candidates:
+            return None
+        atoms = _atoms(predicate)
+        if atoms is None:
+            return next((n for n in candidates if implies(predicate, self.predicates[n])), None)
+        return next((n for n in candidates if self._covers(n, predicate, atoms)), None)
+
+    def _covers(self, number: int, predicate: Predicate, atoms: dict[str, Predicate]) -> bool:
+        """implies(), for the predicates nearly every route has: comparisons of different attributes, all of which must hold."""
+        earlier = self.predicates[number]
+        if earlier[0] != "and":
+            return implies(predicate, earlier)
+        for atom in earlier[1:]:
+            if atom[0] in _COMPOUND:
+                return implies(predicate, earlier)
+            mine = atoms.get(atom[1])
+            if mine is None or (mine != atom and not atom_implies(mine, atom)):
+                return False
+        return True
 
     def _candidates(self, predicate: Predicate) -> Iterator[int]:
         if predicate[0] in ("and", "or"):
