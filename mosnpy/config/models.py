@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, SerializeAsAny, StringConstraints, model_validator
 
+from mosnpy.config.collecting import uncollected
 from mosnpy.config.fields import (
     Bind,
     Count,
@@ -352,6 +353,10 @@ class Config(Model):
 
     def effective(self) -> dict[str, Any]:
         """Everything in force, defaults included, as plain data. Passwords are shown as asterisks."""
+        with uncollected():
+            return self._effective()
+
+    def _effective(self) -> dict[str, Any]:
         whole: dict[str, Any] = self.model_dump(mode="json", exclude={"include", "codecs"}, exclude_none=True)
         for listener in whole["listeners"].values():
             for service in (listener, *listener["chains"]):

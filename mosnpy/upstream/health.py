@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mosnpy.upstream.probes import Target, probe_redis, probe_tcp
+from mosnpy.upstream.dialing import Target, TlsSettings
+from mosnpy.upstream.http_probes import GrpcAsk, HttpAsk, ask_of, probe_grpc, probe_http1, probe_http2
+from mosnpy.upstream.probes import probe_redis, probe_tcp
 
 HEALTHY, UNHEALTHY, DRAINED = 0, 1, 2  # the bytes of the health table; 0 is also "not known"
 
@@ -30,22 +33,26 @@ class Check:
     endpoint: str
     target: Target
     slot: int
-    type: str  # tcp, redis
+    type: str  # tcp, redis, http, grpc
     interval: float  # seconds
     timeout: float
     healthy_after: int
     unhealthy_after: int
     username: str = ""
     password: str = field(default="", repr=False)
+    protocol: str = ""  # of the upstream: http1 and http2 are asked differently
+    ask: HttpAsk | GrpcAsk | None = None
 
     @classmethod
     def several(cls, plan: Sequence[dict[str, Any]]) -> list[Check]:
         """From the compiled configuration: one mapping per upstream, with its endpoints."""
         return [
             cls(
-                each["upstream"], endpoint["name"], Target(endpoint["family"], endpoint["host"], endpoint["port"]),
+                each["upstream"], endpoint["name"],
+                Target(endpoint["family"], endpoint["host"], endpoint["port"], TlsSettings.of(each["tls"])),
                 endpoint["slot"], each["type"], each["interval_ms"] / 1000, each["timeout_ms"] / 1000,
                 each["healthy_after"], each["unhealthy_after"], each["username"], each["password"],
+                each["protocol"], ask_of(each["type"], each["ask"]),
             )
             for each in plan
             for endpoint in each["endpoints"]
@@ -86,6 +93,11 @@ Probe = Callable[[Check], Awaitable[str]]
 async def probe(check: Check) -> str:
     if check.type == "redis":
         return await probe_redis(check.target, check.username, check.password)
+    if isinstance(check.ask, HttpAsk):
+        ask_http = probe_http2 if check.protocol == "http2" else probe_http1
+        return await ask_http(check.target, check.ask, check.endpoint)
+    if isinstance(check.ask, GrpcAsk):
+        return await probe_grpc(check.target, check.ask, check.endpoint)
     return await probe_tcp(check.target)
 
 
@@ -142,8 +154,17 @@ class HealthChecks:
                 return await self._probe(check)
         except TimeoutError:
             return f"no answer within {check.timeout:g} s"
+        except ssl.SSLError as error:
+            return f"TLS: {_tls_reason(error)}"
         except OSError as error:
-            return (error.strerror or str(error)).lower()
+            said = error.strerror or str(error) or "the connection was closed during the handshake"
+            return said.lower()
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return (error.reason or str(error)).replace("_", " ").lower()
 
 
 def drain(table: memoryview, slot: int) -> None:

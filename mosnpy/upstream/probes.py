@@ -6,7 +6,10 @@ A probe returns "" when the endpoint is fit for work, else the reason why not, i
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+from mosnpy.upstream.dialing import Target, connect
+
+__all__ = ["Target", "probe_redis", "probe_tcp"]
 
 _LONGEST_REPLY = 4096  # bytes; the replies to AUTH and PING are one short line each
 
@@ -14,23 +17,16 @@ _LONGEST_REPLY = 4096  # bytes; the replies to AUTH and PING are one short line 
 _UNFIT = (b"-LOADING", b"-MASTERDOWN", b"-ERR max number of clients")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    family: str  # ipv4, ipv6, unix
-    host: str  # numeric address or path
-    port: int
-
-
 async def probe_tcp(target: Target) -> str:
-    """Fit: it accepts a connection."""
-    _, writer = await _connect(target)
+    """Fit: it accepts a connection, and where the upstream has TLS, the handshake succeeds."""
+    _, writer = await connect(target, _LONGEST_REPLY)
     writer.close()
     return ""
 
 
 async def probe_redis(target: Target, username: str = "", password: str = "") -> str:
     """Fit: it answers PING. NOAUTH and the like are answers too: whether clients may log in is not for us to judge."""
-    reader, writer = await _connect(target)
+    reader, writer = await connect(target, _LONGEST_REPLY)
     try:
         words = [username.encode(), password.encode()] if username else [password.encode()]
         asked = _command(b"AUTH", *words) if password else b""
@@ -57,9 +53,3 @@ def _judge(line: bytes) -> str:
 
 def _command(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
-async def _connect(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if target.family == "unix":
-        return await asyncio.open_unix_connection(target.host, limit=_LONGEST_REPLY)
-    return await asyncio.open_connection(target.host, target.port, limit=_LONGEST_REPLY)

@@ -117,8 +117,9 @@ def test_from_the_compiled_configuration() -> None:
     plan = {
         "upstream": "main", "protocol": "redis", "type": "redis", "interval_ms": 5000, "timeout_ms": 1000,
         "healthy_after": 2, "unhealthy_after": 3, "username": "", "password": "secret",
+        "tls": None, "ask": {},
         "endpoints": [{"name": "a:1", "family": "ipv4", "host": "127.0.0.1", "port": 1, "slot": 3}],
     }  # fmt: skip
     [check] = Check.several([plan])
-    assert check == replace(CHECK, type="redis", interval=5.0, timeout=1.0, password="secret")
+    assert check == replace(CHECK, type="redis", interval=5.0, timeout=1.0, password="secret", protocol="redis")
     assert "secret" not in repr(check)
