@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 bool compile_fail(struct compile *c, const char *format, ...) {
     int n = 0;
@@ -65,4 +66,39 @@ int compile_slot(struct compile *c, struct mpack name) {
     }
     slots->at[slots->count] = (struct attr_slot){.id = id, .type = (uint8_t)type};
     return (int)slots->count++;
+}
+
+/* Where `s` is, or would be: an entry without p is free. */
+static struct slice *text_place(const struct text_set *t, struct slice s) {
+    uint32_t i = (uint32_t)hash_bytes(s.p, s.n) & (t->room - 1);
+    while (t->at[i].p && !slice_eq(t->at[i], s)) i = (i + 1) & (t->room - 1);
+    return &t->at[i];
+}
+
+static bool text_set_grow(struct text_set *t) {
+    struct text_set grown = {.room = t->room ? t->room * 2 : 256, .count = t->count};
+    grown.at = calloc(grown.room, sizeof *grown.at);
+    if (!grown.at) return false;
+    for (uint32_t i = 0; i < t->room; i++)
+        if (t->at[i].p) *text_place(&grown, t->at[i]) = t->at[i];
+    free(t->at);
+    *t = grown;
+    return true;
+}
+
+bool compile_text(struct compile *c, struct slice from, struct slice *to) {
+    struct text_set *t = c->texts;
+    if (2 * t->count >= t->room && !text_set_grow(t)) return compile_no_memory(c);
+    struct slice *place = text_place(t, from);
+    if (!place->p) {
+        if (!arena_copy(c->keep, from, place)) return compile_no_memory(c);
+        t->count++;
+    }
+    *to = *place;
+    return true;
+}
+
+void text_set_free(struct text_set *t) {
+    free(t->at);
+    *t = (struct text_set){0};
 }

@@ -14,9 +14,15 @@ enum {
     TEXT_MAX = 64 * 1024      /* bytes of one string compared with */
 };
 
+struct text_set { /* all zero = empty; malloc'd */
+    struct slice *at;
+    uint32_t count, room; /* room: a power of two */
+};
+
 struct compile {
-    struct arena *keep;   /* lives as long as the table */
-    struct arena scratch; /* gone when the table is built */
+    struct arena *keep;     /* lives as long as the table */
+    struct arena scratch;   /* gone when the table is built */
+    struct text_set *texts; /* strings compared with: equal ones are stored once, and so are equal tests of them */
     const struct codec *codec;
     struct attr_slots *slots;
     struct regex_pool *regexes;
@@ -33,6 +39,9 @@ bool compile_fail(struct compile *c, const char *format, ...) __attribute__((for
 bool compile_no_memory(struct compile *c);
 /* The same, about a name attr_find() did not know. */
 bool compile_unknown(struct compile *c, struct slice attribute);
+/* A copy of `from` that lives as long as the table; the same for the same bytes. */
+bool compile_text(struct compile *c, struct slice from, struct slice *to);
+void text_set_free(struct text_set *t);
 /* For messages: at most 80 bytes of s in quotes, control characters replaced. */
 struct quoted {
     char text[96];

@@ -22,7 +22,7 @@ struct search {
 static uint32_t find(const struct index *ix, struct lookup *l);
 
 static inline bool holds(struct search *s, uint32_t candidate) {
-    return candidate & 1 || program_holds(s->ix->program, s->ix->starts[candidate >> 1], s->lookup);
+    return candidate & 1 || program_holds_quick(s->ix->program, s->ix->starts[candidate >> 1], s->lookup);
 }
 
 static void try_at_once(struct search *s, const uint32_t *at, const uint32_t *end) {
@@ -124,7 +124,7 @@ static void look_up_attribute(struct search *s, const struct attr_index *a) {
 
 static uint32_t merge(struct search *s) {
     uint32_t tried = ROUTE_NONE;
-    while (s->count) {
+    while (s->count > 1) {
         struct stream *least = &s->streams[0];
         for (uint32_t i = 1; i < s->count; i++)
             if (*s->streams[i].at < *least->at) least = &s->streams[i];
@@ -134,6 +134,7 @@ static uint32_t merge(struct search *s) {
         tried = next; /* several keys of one route may lead here */
         if (least->at == least->end) *least = s->streams[--s->count];
     }
+    if (s->count) try_at_once(s, s->streams[0].at, s->streams[0].end);
     return s->best;
 }
 

@@ -72,7 +72,7 @@ static bool read_text(struct compile *c, struct mpack v, struct slice *text) {
         from = slice_of(digits, (size_t)snprintf(digits, sizeof digits, "%lld", (long long)n));
     else return compile_fail(c, "a value to compare with is no string, integer or boolean");
     if (from.n > TEXT_MAX) return compile_fail(c, "a value to compare with has more than %d bytes", TEXT_MAX);
-    return arena_copy(c->keep, from, text) || compile_no_memory(c);
+    return compile_text(c, from, text);
 }
 
 /* Value of eq or in against a number or boolean. */
@@ -158,10 +158,10 @@ static bool read_glob(struct compile *c, struct predicate *p) {
         [GLOB_SUFFIX] = WHEN_SUFFIX, [GLOB_CONTAINS] = WHEN_CONTAINS, [GLOB_PATTERN] = WHEN_GLOB,
     };
     size_t n;
-    uint8_t *literal = arena_alloc(c->keep, p->text.n);
+    uint8_t *literal = arena_alloc(&c->scratch, p->text.n);
     if (!literal) return compile_no_memory(c);
     p->op = forms[glob_reduce(p->text, literal, &n)];
-    *(p->op == WHEN_GLOB ? &p->head : &p->text) = slice_of(literal, n);
+    if (!compile_text(c, slice_of(literal, n), p->op == WHEN_GLOB ? &p->head : &p->text)) return false;
     if (p->op == WHEN_SUFFIX) return set_tail(c, p, p->text);
     if (p->op != WHEN_GLOB) return true;
     uint8_t *tail = arena_alloc(&c->scratch, p->text.n);
@@ -172,15 +172,15 @@ static bool read_segments(struct compile *c, struct predicate *p) {
     static const uint8_t forms[] = {
         [SEGMENTS_EXACT] = WHEN_EQ, [SEGMENTS_PREFIX] = WHEN_PREFIX, [SEGMENTS_PATTERN] = WHEN_SEGMENTS};
     size_t n;
-    uint8_t *compiled = arena_alloc(c->keep, p->text.n);
+    uint8_t *compiled = arena_alloc(&c->scratch, p->text.n);
     if (!compiled) return compile_no_memory(c);
     const char *fault = segments_compile(p->text, compiled, &n);
     if (fault) return compile_fail(c, "path %s: %s", quoted(p->text).text, fault);
-    p->text = slice_of(compiled, n);
+    if (!compile_text(c, slice_of(compiled, n), &p->text)) return false;
     p->head = segments_head(p->text);
     p->op = forms[segments_form(p->text)];
     if (p->op == WHEN_SEGMENTS) return set_tail(c, p, segments_tail(p->text));
-    p->text = p->head;
+    if (!compile_text(c, p->head, &p->text)) return false;
     if (p->op == WHEN_PREFIX && p->text.n == 0) p->op = WHEN_EXISTS;
     return true;
 }

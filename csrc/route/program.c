@@ -91,12 +91,40 @@ static bool grow(struct program *g) {
     return true;
 }
 
+/* Where the number of a test like `t` is, or would be. */
+static uint32_t *same_place(const struct program *g, const struct test *t) {
+    uint32_t i = (uint32_t)hash_bytes(t, sizeof *t) & (g->same_room - 1);
+    while (g->same[i] && memcmp(&g->tests[g->same[i]], t, sizeof *t) != 0) i = (i + 1) & (g->same_room - 1);
+    return &g->same[i];
+}
+
+static bool grow_same(struct program *g) {
+    if (g->same && 2 * g->count < g->same_room) return true;
+    free(g->same);
+    g->same_room = g->same_room ? g->same_room * 2 : 128;
+    g->same = calloc(g->same_room, sizeof *g->same);
+    if (!g->same) return false;
+    for (uint32_t i = PROGRAM_FIRST; i < g->count; i++) *same_place(g, &g->tests[i]) = i;
+    return true;
+}
+
+/* Ten thousand hosts with the same ten paths share ten tests, which then stay in the processor's cache. */
+static uint32_t add_test(struct program *g, const struct test *t) {
+    if (!grow(g) || !grow_same(g)) return PROGRAM_FAILED;
+    uint32_t *place = same_place(g, t);
+    if (*place) return *place;
+    g->tests[g->count] = *t;
+    return *place = g->count++;
+}
+
 static uint32_t add_leaf(struct program *g, struct compile *c, const struct predicate *p, uint32_t yes, uint32_t no) {
     if (yes == no) return yes;
     if (p->op == WHEN_TRUE) return yes;
     if (p->op == WHEN_IN && p->count == 0) return no;
     if (p->op == WHEN_RANGE && p->range.low > p->range.high) return no;
-    struct test t = {.op = p->op, .slot = p->slot, .type = c->slots->at[p->slot].type, .yes = yes, .no = no};
+    struct test t;
+    memset(&t, 0, sizeof t);
+    t.op = p->op, t.slot = p->slot, t.type = c->slots->at[p->slot].type, t.yes = yes, t.no = no;
     switch (p->op) {
     case WHEN_EXISTS: break;
     case WHEN_RANGE: t.range.low = p->range.low, t.range.high = p->range.high; break;
@@ -104,12 +132,9 @@ static uint32_t add_leaf(struct program *g, struct compile *c, const struct pred
     case WHEN_REGEX: t.regex = p->regex; break;
     default: t.text = p->text;
     }
-    if ((p->op == WHEN_IN && !t.set) || !grow(g)) {
-        compile_no_memory(c);
-        return PROGRAM_FAILED;
-    }
-    g->tests[g->count] = t;
-    return g->count++;
+    uint32_t at = p->op == WHEN_IN && !t.set ? PROGRAM_FAILED : add_test(g, &t);
+    if (at == PROGRAM_FAILED) compile_no_memory(c);
+    return at;
 }
 
 /* Backwards, so that every exit is known when a test is written. Recursion: at most DEPTH_MAX deep. */
@@ -128,7 +153,14 @@ uint32_t program_add(struct program *g, struct compile *c, const struct predicat
     return add(g, c, p, given, PROGRAM_YES, PROGRAM_NO);
 }
 
+void program_done(struct program *g) {
+    free(g->same);
+    g->same = NULL;
+    g->same_room = 0;
+}
+
 void program_free(struct program *g) {
+    program_done(g);
     free(g->tests);
     *g = (struct program){0};
 }

@@ -29,21 +29,11 @@ struct upstreams { /* the plan's */
 
 /* --- matching --- */
 
-/* The commonest predicate, one prefix of one attribute, is compared here instead of running its program of one test. */
-static inline bool small_holds(const struct program *g, uint32_t start, struct lookup *l) {
-    if (start < PROGRAM_FIRST) return start == PROGRAM_YES;
-    const struct test *t = &g->tests[start];
-    if (unlikely(t->op != WHEN_PREFIX || t->type != ATTR_STR || t->yes != PROGRAM_YES || t->no != PROGRAM_NO))
-        return program_holds(g, start, l);
-    const struct attr_value *v = lookup_scalar(l, t->slot);
-    return v && v->s.n >= t->text.n && *v->s.p == *t->text.p && memcmp(v->s.p, t->text.p, t->text.n) == 0;
-}
-
 static inline const struct route *find_small(const struct route_table *t, const struct message *msg) {
     struct lookup l;
     lookup_begin(&l, msg, &t->slots);
     for (uint32_t i = 0; i < t->count; i++)
-        if (small_holds(&t->program, t->small[i], &l)) return &t->routes[i];
+        if (program_holds_quick(&t->program, t->small[i], &l)) return &t->routes[i];
     return NULL;
 }
 
@@ -140,7 +130,8 @@ static bool read_routes(struct compile *c, struct route_table *t, struct mpack r
 struct route_table *route_table_new(struct mpack table, const struct codec *codec, struct upstream **upstreams,
                                     uint32_t upstream_count, char *err, size_t err_size) {
     struct route_table *t = calloc(1, sizeof *t);
-    struct compile c = {.codec = codec, .err = err, .err_size = err_size};
+    struct text_set texts = {0};
+    struct compile c = {.texts = &texts, .codec = codec, .err = err, .err_size = err_size};
     if (err_size) *err = 0;
     if (!t) {
         compile_no_memory(&c);
@@ -151,6 +142,8 @@ struct route_table *route_table_new(struct mpack table, const struct codec *code
     c.regexes = &t->regexes;
     bool ok = read_routes(&c, t, mpack_get(table, "routes"), (struct upstreams){upstreams, upstream_count});
     arena_free(&c.scratch);
+    text_set_free(&texts);
+    program_done(&t->program);
     if (ok) return t;
     route_table_free(t);
     return NULL;
