@@ -16,6 +16,8 @@
 #include "../core/stream.h"
 #include "http.h"
 #include "http1_parse.h"
+#include "http_attr.h"
+#include "http_edit.h"
 
 struct exchange;
 
@@ -45,7 +47,7 @@ struct http_up_side {
     /* The head as this version sends it, without what depends on the connection (HTTP/2: the header block without frames),
      * so that it can be kept and sent again. Returns bytes written at `to`, 0 when cap is too small. `end`: no body follows. */
     size_t (*encode)(struct exchange *x, struct http_head *h, bool end, uint8_t *to, size_t cap);
-    /* x->up (attached, CONN_OPEN) gets the encoded head. */
+    /* x->up (attached, CONN_OPEN) gets the encoded head; `end` as it was encoded. */
     void (*begin)(struct exchange *x, const uint8_t *head, size_t n, bool end);
     void (*data)(struct exchange *x, const uint8_t *p, size_t n);
     void (*end)(struct exchange *x, struct http_trailers trailers);
@@ -68,7 +70,7 @@ struct http_leg {
     uint64_t announced;           /* content-length of what the peer sends, UINT64_MAX: none */
     uint64_t received;            /* of it */
     struct queue waiting;         /* DATA payload that waits for windows */
-    struct exchange *next, *prev; /* on the connection's list of exchanges with something waiting */
+    struct http_leg *next, *prev; /* on the connection's list of legs with something to send */
     struct http_field *trailers;  /* unused by HTTP/1 */
     uint8_t *tail;                /* encoded trailers that wait behind `waiting`; owned (free()) */
     uint32_t tail_len;
@@ -99,24 +101,25 @@ struct exchange {
     bool replayable;                    /* asking twice is asking once */
     bool body_left;                     /* body bytes were handed to the up side: no retry */
     bool request_paused, response_paused;
-    bool want_continue; /* the client waits for 100 before its body */
-    bool te_trailers;   /* the client understands trailers */
-    bool upgrade;       /* asked for with Upgrade (or extended CONNECT) */
-    bool grpc, grpc_web_text, grpc_web;
+    bool want_continue;     /* the client waits for 100 before its body */
+    bool te_trailers;       /* the client understands trailers */
+    bool upgrade;           /* asked for with Upgrade (or extended CONNECT) */
+    bool grpc;              /* content-type: application/grpc */
     bool local;             /* answered by the proxy */
     uint16_t status;        /* of the final response; 0: none yet */
     struct http_leg leg[2]; /* DOWN, UP */
     uint8_t *kept;          /* encoded head, for waiting or a retry; owned */
     uint32_t kept_len;
-    struct queue early; /* body bytes from before the up side was ready */
-    struct http_trailers no_trailers;
-    void *response_edits;                                /* rendered at request time, NULL: none; owned */
-    uint64_t request_bytes, response_bytes;              /* of bodies */
-    uint64_t body_start_ms, active_ms, hard_deadline_ms; /* hard: grpc-timeout, UINT64_MAX none */
-    uint8_t base64[8];                                   /* grpc-web-text codec state, both directions */
-    struct {
-        uint32_t a, b;
-    } web;
+    struct queue early;                         /* body bytes from before the up side was ready */
+    bool kept_end;                              /* the head was encoded as that of a request without body */
+    struct http_trailers late;                  /* trailers from before the up side was ready; owned (one block) */
+    struct http_response_edits *response_edits; /* rendered at request time, NULL: none; owned */
+    uint64_t request_bytes, response_bytes;     /* of bodies */
+    uint64_t body_start_ms, active_ms;
+    uint64_t head_deadline_ms;           /* for the response's head, once the request is complete */
+    uint64_t hard_deadline_ms;           /* for all of it (grpc-timeout); UINT64_MAX: none */
+    struct exchange *mirror, *mirror_of; /* a copy of this one, or what this one is a copy of */
+    struct grpc_web *web;                /* the gRPC-Web bridge at work; owned */
 };
 
 /* ---- for down sides ---- */
@@ -181,8 +184,8 @@ static inline const struct http_upstream *http_upstream(const struct conn *up) {
 struct http_state {
     struct slab exchanges;
     struct http_field fields[HTTP_FIELDS_MAX + 64];
-    uint8_t arena[HTTP_ARENA]; /* decoded and edited strings of the head at hand; arena_used is reset per head */
-    uint32_t arena_used;
+    struct http_arena arena; /* edited strings of the head at hand, in `strings`; emptied per head */
+    uint8_t strings[HTTP_ARENA];
     uint8_t encoded[HTTP_HEAD_MAX + 65536]; /* the head at hand in its new form */
     uint64_t date_second;
     char date[32]; /* IMF-fixdate of that second */
@@ -197,5 +200,32 @@ void http_reply_failure(struct stream *s, enum failure why, struct slice detail)
 
 extern const struct http_up_side http1_up_side, http2_up_side;
 extern const struct codec http1_codec, http2_codec;
+
+/* ---- between exchange*.c and http_request.c ---- */
+
+/* Chooses a connection for x (routed, x->s->upstream set) and sends the head, or keeps it until one is there. FAIL_NONE, or why not. */
+enum failure exchange_connect(struct exchange *x, struct http_head *h, bool end);
+/* An exchange without client, with the options and the core of `like` (http_mirror.c). NULL: out of memory. */
+struct exchange *exchange_new_detached(const struct exchange *like, const struct http_down_side *side);
+/* Ends x without a word to its client. */
+void exchange_drop(struct exchange *x);
+void http_mirror_begin(struct exchange *x, const struct route *route, struct http_head *h, bool end);
+void http_mirror_data(struct exchange *x, const uint8_t *p, size_t n);
+void http_mirror_end(struct exchange *x, struct http_trailers trailers);
+void http_mirror_leave(struct exchange *x);
+/* x->up is open: sends the head and what waits behind it. */
+void exchange_begin(struct exchange *x, const uint8_t *head, size_t n, bool end);
+#define EXCHANGE_ATTEMPTS_MAX 8u /* connections tried for one request, those found stale included */
+extern const struct stream_ops exchange_ops;
+/* The response of the proxy itself: h has status and fields, framing is added. x is over on return. */
+void exchange_reply(struct exchange *x, struct http_head *h, struct slice body);
+void exchange_reply_failure(struct exchange *x, enum failure why, struct slice detail);
+/* x is over: both sides let go, memory is reused. The request may be incomplete. */
+void exchange_finish(struct exchange *x);
+/* The fields the proxy adds and takes away: X-Forwarded-*, Forwarded, Via, the request id. 0, or a status to answer instead. */
+uint16_t http_request_fields(struct exchange *x, const struct http_request_view *view, struct http_head *h);
+/* Adds the proxy's Via to a response. */
+void http_response_via(struct exchange *x, struct http_head *h);
+void exchange_set_deadline(struct exchange *x, uint64_t when_ms);
 
 #endif

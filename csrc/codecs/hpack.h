@@ -30,7 +30,7 @@ int hpack_decode(struct hpack_decoder *d, const uint8_t *block, size_t n, struct
                  struct http_field *fields, uint32_t max_fields, uint32_t *count, bool *too_large);
 
 /* Encodes one field at `to` (room: hpack_bound(name, value)); returns the end. Names are written lower case. Static table entries
- * (name, or name and value) are used; values are Huffman coded where that is shorter and they are short. `never` sets the
+ * are used for names and for common pairs; strings are never Huffman coded (hpack_encode.c says why). `never` sets the
  * never-indexed bit (cookies, authorization: RFC 7541 §7.1.3). */
 static inline size_t hpack_bound(size_t name, size_t value) { return name + value + 24; }
 uint8_t *hpack_encode(uint8_t *to, enum http_name id, struct slice name, struct slice value, bool never);

@@ -56,7 +56,10 @@ static size_t encode(struct exchange *x, struct http_head *h, bool end, uint8_t 
     *to++ = !extended ? HEAD_PLAIN : h->version == 20 ? HEAD_EXTENDED : HEAD_UPGRADE;
     if (*begin == HEAD_UPGRADE) accept_key(h, to), to += ACCEPT;
     to = hpack_encode_method(to, extended ? SLICE("CONNECT") : h->method_text);
-    if (!tunnel) to = hpack_encode_scheme(to, h->scheme.n ? h->scheme : x->down->tls ? SLICE("https") : SLICE("http"));
+    if (!tunnel)
+        to = hpack_encode_scheme(to, h->scheme.n               ? h->scheme
+                                     : x->down && x->down->tls ? SLICE("https")
+                                                               : SLICE("http"));
     if (h->authority.n) to = hpack_encode_authority(to, h->authority);
     if (!tunnel) to = hpack_encode_path(to, h->path.n ? h->path : SLICE("/"));
     if (extended) to = put_protocol(to, h->upgrade);

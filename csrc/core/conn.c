@@ -118,6 +118,7 @@ void conn_doom(struct conn *c, enum failure why) {
 
 void conn_reset(struct conn *c, enum failure why) {
     c->reset_on_close = true;
+    if (c->out.bytes && c->state < CONN_DEAD) conn_flush(c); /* what came whole arrives; the reset says that more was to come */
     conn_doom(c, why);
 }
 
