@@ -170,7 +170,6 @@ FINE: dict[str, bytes] = {
     "PRIORITY on an idle stream": raw_frame(PRIORITY, 0, 33, b"\0\0\0\0\x10"),
     "PRIORITY on itself": raw_frame(PRIORITY, 0, 33, b"\0\0\0\x21\x10"),
     "PING ack nobody asked for": raw_frame(PING, ACK, 0, b"12345678"),
-    "unasked SETTINGS ack": settings_frame(ack=True),
     "padded HEADERS with priority": raw_frame(HEADERS, END_HEADERS | END_STREAM | PADDED | PRIORITIZED, 1, b"\x03\x80\0\0\x05\xff" + GET + b"\0\0\0"),
     "HEADERS in one-byte pieces": headers(1, GET[:1], END_STREAM) + b"".join(raw_frame(CONTINUATION, END_HEADERS if at == len(GET) - 1 else 0, 1, GET[at : at + 1]) for at in range(1, len(GET))),
     "empty CONTINUATIONs": headers(1, GET, END_STREAM) + raw_frame(CONTINUATION, 0, 1) * 3 + raw_frame(CONTINUATION, END_HEADERS, 1),
