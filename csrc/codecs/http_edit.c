@@ -395,7 +395,7 @@ uint16_t http_edit_answer(const struct route *r, const struct message *msg, stru
         h->status = a->redirect->status;
         if (!http_add(h, HN_OTHER, SLICE("location"), location)) return 431;
     } else {
-        h->status = a->status;
+        h->status = a->status ? a->status : 403; /* an "error" is what is forbidden in any protocol */
         *body = r->reply;
         if (!render_all(a->fields, a->field_count, msg, arena, values)) return 431;
         for (uint32_t i = 0; i < a->field_count; i++)

@@ -5,6 +5,7 @@
 
 #include "../codec.h"
 #include "conn.h"
+#include "tls.h"
 
 static const struct attr_def common[] = {
 #define X(id, name, type, doc) {name, type, doc},
@@ -85,13 +86,30 @@ static struct slice client_ip(struct conn *c) {
     return slice_of(text, n);
 }
 
-static bool get_common(const struct message *msg, enum attr_common id, struct attr_value *v) {
+static bool found(struct slice s, struct attr_value *v) { return v->s = s, s.n != 0; }
+
+/* Whom the protocol knows, else whom TLS knows: the first name in the client's certificate. */
+static bool client_id(const struct message *msg, struct attr_value *v) {
+    const struct codec *codec = msg->conn->codec;
+    if (codec->common && codec->common(msg, ATTR_client_id, v)) return true;
+    return tls_san(msg->conn, 0, &v->s);
+}
+
+static bool get_common(const struct message *msg, enum attr_common id, uint32_t i, struct attr_value *v) {
+    struct conn *c = msg->conn;
     v->type = ATTR_STR;
+    if (id == ATTR_tls_san) return tls_san(c, i, &v->s);
+    if (i) return false;
     switch (id) {
-    case ATTR_protocol: v->s = slice_of(msg->conn->codec->name, strlen(msg->conn->codec->name)); return true;
-    case ATTR_listener: v->s = msg->conn->listener->name; return true;
-    case ATTR_client_ip: v->s = client_ip(msg->conn); return true;
-    default: return msg->conn->codec->common && msg->conn->codec->common(msg, id, v);
+    case ATTR_protocol: v->s = slice_of(c->codec->name, strlen(c->codec->name)); return true;
+    case ATTR_listener: v->s = c->listener->name; return true;
+    case ATTR_client_ip: v->s = client_ip(c); return true;
+    case ATTR_client_id: return client_id(msg, v);
+    case ATTR_tls_sni: return found(tls_sni(c), v);
+    case ATTR_tls_subject: return found(tls_subject(c), v);
+    case ATTR_tls_version: return found(tls_version(c), v);
+    case ATTR_tls_alpn: return found(tls_alpn(c), v);
+    default: return c->codec->common && c->codec->common(msg, id, v);
     }
 }
 
@@ -105,7 +123,7 @@ static bool get_parameter(const struct message *msg, uint32_t at, uint32_t i, st
 bool attr_get(const struct message *msg, uint16_t id, uint32_t i, struct attr_value *v) {
     if (id >= ATTR_PARAM) return get_parameter(msg, id - ATTR_PARAM, i, v);
     if (id >= ATTR_CODEC) return msg->conn->codec->attribute && msg->conn->codec->attribute(msg, id - ATTR_CODEC, i, v);
-    return i == 0 && id < ATTR_COMMON_COUNT && get_common(msg, (enum attr_common)id, v);
+    return id < ATTR_COMMON_COUNT && get_common(msg, (enum attr_common)id, i, v);
 }
 
 /* --- names --- */
