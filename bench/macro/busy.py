@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .http_kinds import variables
 from .load import Load
 from .measure import Clock, Entry, Outcome, contest
 from .process import Child, Cores, free_port, wait_for_answer, wait_until_settled
-from .proxies import PEERS, SETTLE_SECONDS, Running, environment
+from .proxies import ALL, PEERS, SETTLE_SECONDS, Running, environment, prober
 from .report import Fact
 
 MOST_LOSS = 5.0  # %, wanted
@@ -37,18 +38,24 @@ def host_command(*extra: str) -> list[str]:
 
 
 def start_host(
-    name: str, upstream: int, cores: Cores, directory: Path, *extra: str, wrap: tuple[str, ...] = ()
+    name: str,
+    upstream: int,
+    cores: Cores,
+    directory: Path,
+    *extra: str,
+    kind: str = "redis",
+    wrap: tuple[str, ...] = (),
 ) -> Running:
     """One core hosted by host.py, with the configuration mosnpy has in the other scenarios. `wrap` goes before python."""
     port = free_port()
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / f"host-{port}.yaml"
-    text = string.Template((PEERS / "mosnpy-redis.yaml").read_text())
-    config.write_text(text.substitute(port=port, upstream=upstream, admin=free_port()))
+    text = string.Template((PEERS / ALL["mosnpy"].config[kind]).read_text())
+    config.write_text(text.substitute(variables("mosnpy", kind), port=port, upstream=upstream, admin=free_port()))
     command = [*wrap, *host_command(*extra, str(config))]
     child = Child(command, cores.proxy, config.with_suffix(".log"), directory=directory, env=environment())
     try:
-        wait_for_answer(port, child, 60)
+        wait_for_answer(port, child, 60, prober(kind))
         wait_until_settled(child, SETTLE_SECONDS)
     except RuntimeError:
         child.stop()

@@ -18,7 +18,7 @@ from .scenario import SCENARIOS
 
 SECONDS = 4.0
 TOP_OBJECTS, TOP_SYMBOLS = 5, 16
-LOADS = ("redis-p1", "redis-p16", "tcp", "redis-1mib")
+LOADS = ("redis-p1", "redis-p16", "tcp", "redis-1mib")  # scenarios, unless others are asked for
 
 
 def missing() -> str:
@@ -38,7 +38,7 @@ def _shares(file: Path, sort: str) -> list[tuple[float, str]]:
 
 def _watch(load: Load, entry: Entry, cores: Cores, directory: Path) -> list[Fact]:
     """One run under perf record, a second one that only counts system calls (tracing them distorts the first)."""
-    with backend(load.value, cores, directory) as upstream:
+    with backend(load.value, cores, directory, load.server) as upstream:
         running = entry.ready(upstream)
         pids = ",".join(map(str, running.pids))
         file = directory / f"{load.name}.perf"
@@ -88,12 +88,15 @@ def _watch(load: Load, entry: Entry, cores: Cores, directory: Path) -> list[Fact
 
 
 def take(
-    entries: Callable[[str], list[Entry]], cores: Cores, directory: Path, tell: Callable[[str], None]
+    names: list[str],
+    entries: Callable[[str], list[Entry]],
+    cores: Cores,
+    directory: Path,
+    tell: Callable[[str], None],
 ) -> list[Fact]:
-    """Profiles mosnpy under the first load of each scenario in LOADS."""
+    """Profiles mosnpy under each load of the named scenarios that the quick profile has too."""
     facts: list[Fact] = []
-    for name in LOADS:
-        load = SCENARIOS[name].loads[0]
+    for load in [load for name in names for load in SCENARIOS[name].loads if not load.extra]:
         tell(f"profile: {load.title}")
         entry = next(entry for entry in entries(load.kind) if entry.name == "mosnpy")
         try:

@@ -14,16 +14,21 @@ from pathlib import Path
 
 from .build import OUT
 from .busy import start_host
-from .load import Load
+from .load import MIB, HttpLoad, Load
 from .measure import backend, run_load
 from .process import Cores
 from .report import Fact
+from .scenario import SCENARIOS
 
-LOADS = (
-    (Load("p1", "Redis GET, P1"), 20_000),
-    (Load("p16", "Redis GET, P16", pipeline=16), 60_000),
-)
-TOP = 20
+LOADS = ("redis-p1", "redis-p16")  # scenarios, unless others are asked for
+REQUESTS, DEEP_REQUESTS, BIG_REQUESTS = 20_000, 60_000, 300  # by load: plain, many under way on a connection, 1 MiB
+TOP = 24
+
+
+def requests_of(load: Load) -> int:
+    deep = load.pipeline > 1 or (isinstance(load, HttpLoad) and load.streams > 1)
+    rare = load.value >= MIB or (isinstance(load, HttpLoad) and load.reconnect)
+    return BIG_REQUESTS if rare else DEEP_REQUESTS if deep else REQUESTS
 
 
 def missing() -> str:
@@ -57,15 +62,16 @@ def _annotated(dump: Path) -> tuple[int, list[tuple[int, str]]]:
     return total, sorted(functions, reverse=True)[:TOP]
 
 
-def count(cores: Cores, directory: Path, tell: Callable[[str], None]) -> list[Fact]:
+def count(names: list[str], cores: Cores, directory: Path, tell: Callable[[str], None]) -> list[Fact]:
+    """Under each load of the named scenarios."""
     facts = []
-    for load, requests in LOADS:
+    for load in [load for name in names for load in SCENARIOS[name].loads]:
         tell(f"instructions: {load.title}")
         home = directory / f"callgrind-{load.name}"
-        with backend(64, cores, directory) as upstream:
-            running = start_host(load.name, upstream, cores, home, wrap=_callgrind(home))
+        with backend(load.value, cores, directory, load.server) as upstream:
+            running = start_host(load.name, upstream, cores, home, kind=load.kind, wrap=_callgrind(home))
             try:
-                figures = _drive(load, requests, running.port, running.child.process.pid, cores)
+                figures = _drive(load, requests_of(load), running.port, running.child.process.pid, cores)
             finally:
                 running.stop()
         if figures.get("failure"):
@@ -84,7 +90,7 @@ def count(cores: Cores, directory: Path, tell: Callable[[str], None]) -> list[Fa
 
 
 def _drive(load: Load, requests: int, port: int, pid: int, cores: Cores) -> dict[str, float | str]:
-    warm = run_load(load, port, [pid], cores, 0.0, 60, requests=2_000)
+    warm = run_load(load, port, [pid], cores, 0.0, 60, requests=min(requests, 2_000))
     if warm["failure"]:
         return warm
     subprocess.run(["callgrind_control", "--instr=on", str(pid)], check=True, capture_output=True)

@@ -27,6 +27,7 @@ class Load:
     tenants: int = 0  # keys under that many prefixes instead of the three of the configurations
     targets: dict[str, float] = field(default_factory=dict)  # peer -> least ratio peer/mosnpy
     extra: bool = False  # left out of the quick profile, unless its scenario is named
+    beside: str = ""  # another kind mosnpy is measured as in the same rounds, as "mosnpy KIND"
     notes: tuple[str, ...] = ()  # what has to be said beside the figures
 
     def arguments(self) -> list[str]:

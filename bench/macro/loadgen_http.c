@@ -126,7 +126,11 @@ void conn_done(struct conn *c) {
     close_conn(c);
     if (meter.stopping) { return; }
     open_conn(c);
-    if (!option.tls) { begin(c); }
+    if (option.tls) {
+        tls_handshake(c); /* begins it */
+    } else {
+        begin(c);
+    }
 }
 
 /* Takes n bytes of scratch, and keeps what could not be taken yet. */

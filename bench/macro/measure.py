@@ -153,14 +153,14 @@ def run_load(
     return figures
 
 
-def sample(load: Load, running: Running, number: int, cores: Cores, warmup: float, seconds: float) -> Sample:
+def sample(load: Load, name: str, running: Running, number: int, cores: Cores, warmup: float, seconds: float) -> Sample:
     figures = run_load(load, running.port, running.pids, cores, warmup, seconds)
     if figures["failure"] or not figures["requests"]:
-        return Sample(running.name, number, failure=str(figures["failure"]) or "no request was answered")
+        return Sample(name, number, failure=str(figures["failure"]) or "no request was answered")
     requests, took = float(figures["requests"]), float(figures["seconds"])
     run, wait = float(figures["cpu_ns"]), float(figures["wait_ns"])
     return Sample(
-        running.name,
+        name,
         number,
         requests=int(requests),
         seconds=took,
@@ -206,6 +206,15 @@ def entries(proxies: list[Proxy], kind: str, cores: Cores, directory: Path) -> l
     return [Entry(proxy.name, starter(proxy)) for proxy in proxies if kind in proxy.config]
 
 
+def beside(load: Load, proxies: list[Proxy], cores: Cores, directory: Path) -> list[Entry]:
+    """mosnpy once more, of the kind `load.beside` names."""
+    own = [proxy for proxy in proxies if proxy.name == "mosnpy" and load.beside]
+    found = entries(own, load.beside, cores, directory)
+    for entry in found:
+        entry.name = f"mosnpy {load.beside}"
+    return found
+
+
 def contest(
     load: Load,
     contestants: list[Entry],
@@ -234,7 +243,7 @@ def contest(
                     # the first run of a proxy also fills its pools and tables: it gets a longer warm-up
                     warmup = clock.pace.warmup * (2 if number == 0 else 1)
                     with entry.around(running):
-                        outcome.samples.append(sample(load, running, number, cores, warmup, seconds))
+                        outcome.samples.append(sample(load, entry.name, running, number, cores, warmup, seconds))
     finally:
         for entry in contestants:
             entry.stop()

@@ -75,10 +75,11 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def settle_base(self) -> None:
-        """Without a valid run of mosnpy the bare relay is what others are compared with."""
+        """Without a valid run of mosnpy the bare relay is what others are compared with, or else the first that has one."""
         for outcome in self.outcomes:
-            if not outcome.good(outcome.base) and outcome.good("relay"):
-                outcome.base = "relay"
+            instead = [proxy for proxy in ("relay", *outcome.proxies()) if outcome.good(proxy)]
+            if not outcome.good(outcome.base) and instead:
+                outcome.base = instead[0]
 
 
 def label(proxy: str) -> str:

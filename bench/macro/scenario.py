@@ -71,5 +71,5 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 QUICK = ("redis-p1", "redis-p16", "redis-1000", "tcp", "redis-1mib", "redis-benchmark")
-HTTP = tuple(scenario.name for scenario in HTTP_SCENARIOS)
+HTTP_QUICK = tuple(scenario.name for scenario in HTTP_SCENARIOS if scenario.loads)
 FULL = tuple(SCENARIOS)

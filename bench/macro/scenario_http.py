@@ -30,6 +30,7 @@ HTTP_SCENARIOS = (
                 "http1-pipelined",
                 "HTTP/1.1, mosnpy pipelining upstream",
                 kind="http1-pipelined",
+                beside="http1",
                 targets={"envoy": 6.0},
                 notes=(NO_PIPELINE,),
             ),
@@ -54,7 +55,16 @@ HTTP_SCENARIOS = (
     Scenario(
         "http1-h2",
         "50 HTTP/1.1 clients, HTTP/2 upstream",
-        (HttpLoad("http1-h2", "HTTP/1.1 → h2c, 50 connections", kind="http1-h2"),),
+        (
+            HttpLoad(
+                "http1-h2",
+                "HTTP/1.1 → h2c, 50 connections",
+                kind="http1-h2",
+                beside="http1",
+                targets={"mosnpy http1": 1.0},
+                notes=(NGINX_H2,),
+            ),
+        ),
     ),
     Scenario(
         "h2-http1",
