@@ -9,12 +9,12 @@
 
 const char *http1_error_text(int error) {
     switch (error) {
-    case HTTP1_HEAD_TOO_LARGE: return "the head of the message is too large\n";
-    case HTTP1_TARGET_TOO_LONG: return "the request target is too long\n";
-    case HTTP1_BAD_VERSION: return "this version of HTTP is not supported here\n";
-    case HTTP1_BAD_CODING: return "this transfer coding is not supported\n";
-    case HTTP1_BAD_EXPECT: return "this expectation can not be met\n";
-    default: return "the message is malformed\n";
+    case HTTP1_HEAD_TOO_LARGE: return "the head of the message is too large";
+    case HTTP1_TARGET_TOO_LONG: return "the request target is too long";
+    case HTTP1_BAD_VERSION: return "this version of HTTP is not supported here";
+    case HTTP1_BAD_CODING: return "this transfer coding is not supported";
+    case HTTP1_BAD_EXPECT: return "this expectation can not be met";
+    default: return "the message is malformed";
     }
 }
 
