@@ -72,17 +72,6 @@ COMMON: Mapping[str, AttributeInfo] = _named(
             "tls.san", "strs", "names in the verified client certificate: DNS, URI, IP, mail", connection=True
         ),
         AttributeInfo("tls.subject", "str", "subject of the verified client certificate", connection=True),
-        AttributeInfo(
-            "tls.version", "str", "version of TLS; absent without TLS", values=("1.2", "1.3"), connection=True
-        ),
-        AttributeInfo("tls.alpn", "str", "protocol agreed on in the TLS handshake: h2, http/1.1", connection=True),
-        AttributeInfo(
-            "tls.sni", "str", "server name the client asked for in its TLS handshake, in lower case", connection=True
-        ),
-        AttributeInfo(
-            "tls.san", "strs", "names in the verified client certificate: DNS, URI, IP, mail", connection=True
-        ),
-        AttributeInfo("tls.subject", "str", "subject of the verified client certificate", connection=True),
         AttributeInfo("tls.version", "str", "1.2 or 1.3; absent without TLS", values=("1.2", "1.3"), connection=True),
         AttributeInfo("tls.alpn", "str", "protocol agreed on in the TLS handshake: h2, http/1.1", connection=True),
     ]

@@ -63,6 +63,7 @@ class Route(Rule):
     """
 
     ways: ClassVar[tuple[str, ...]] = ("to", "split", "reply")
+    more_keys: ClassVar[tuple[str, ...]] = ("routes",)  # with it, it is a group
 
     to: Name | None = None
     """Upstream that gets the messages."""

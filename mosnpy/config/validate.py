@@ -301,7 +301,7 @@ def _part(
     names: set[tuple[int | str, ...]] = set()
     for each in errors:
         loc = each["loc"]
-        if loc[-1:] == ("[key]",):
+        if loc[-1:] == ("[key]",) and len(loc) == 3:
             names.add(loc[:-1])
         else:
             broken.add(loc[0] if loc else "")

@@ -76,7 +76,7 @@ def _unknown_key(
     key: str, model: type[BaseModel], path: tuple[int | str, ...], siblings: Iterable[type[BaseModel]]
 ) -> str:
     here = _model_at(model, path)
-    known = list(here.model_fields) if here else []
+    known = [*here.model_fields, *getattr(here, "more_keys", ())] if here else []
     for sibling in siblings:
         there = _model_at(sibling, path)
         if there is not None and there is not here and key in there.model_fields:
