@@ -10,6 +10,7 @@ loop (uvloop or asyncio), and each turn of the core runs inside a callback of it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from mosnpy.observe.layout import Layout
 from mosnpy.observe.slots import SlotRegistry
 from mosnpy.observe.snapshot import as_json, take
 from mosnpy.server import sockets
+from mosnpy.server.files import POLL, FileWatch
 from mosnpy.server.load import compile_loaded
 from mosnpy.server.messages import Faulty, Loaded
 from mosnpy.server.shared import SharedMemory
@@ -43,6 +45,8 @@ class Proxy:
         self._applied: dict[int, asyncio.Future[None]] = {}
         self._drained: asyncio.Future[None] | None = None
         self._reloading = asyncio.Lock()
+        self._watch = FileWatch({})
+        self._watching: asyncio.Task[None] | None = None
         self.leaks = 0  # after the end: objects the core had not given back; always 0, or it is a bug
 
     # -- life --
@@ -78,6 +82,7 @@ class Proxy:
         except BaseException:
             await self.close(0)
             raise
+        self._watching = asyncio.create_task(self._watch_files())
 
     async def close(self, timeout: float = 5.0) -> None:
         """Stops accepting, lets requests in flight finish for at most `timeout` seconds, closes everything."""
@@ -85,6 +90,8 @@ class Proxy:
         if core is None or self._drained is not None:
             return
         self._drained = self._loop.create_future()
+        if self._watching is not None:
+            self._watching.cancel()
         await self._checks.stop()
         core.post_drain(round(timeout * 1000))
         try:
@@ -151,8 +158,19 @@ class Proxy:
             raise ConfigErrors([Fault(text) for text in loaded.faults])
         return loaded
 
+    async def _watch_files(self) -> None:
+        """A certificate that changes is taken in as by reload(); one that is faulty is not, and the old one stays."""
+        from mosnpy.errors import ConfigErrors
+
+        while True:
+            await asyncio.sleep(POLL)
+            if self._watch.changed():
+                with contextlib.suppress(ConfigErrors, OSError, TimeoutError):
+                    await self.reload()
+
     async def _apply(self, loaded: Loaded) -> None:
         core = self._running()
+        self._watch = FileWatch(loaded.files)
         done = self._applied[loaded.generation] = self._loop.create_future()
         core.post_plan(loaded.plan, {spec.id: self._listening[spec.id].fileno(0) for spec in loaded.specs})
         self._registry = SlotRegistry.unpack(loaded.registry)

@@ -13,7 +13,9 @@
 #include "tls.h"
 
 /* TLS 1.2: forward secrecy and authenticated encryption only, which is also what RFC 9113 appendix A leaves over. 1.3 has no others. */
-#define SERVER_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
+#define SERVER_CIPHERS "ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20"
+/* 128 bits before 256: a quarter less work for what nobody breaks either. */
+#define SUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 bool tls_fault(const struct tls_fault *fault, const char *what, struct slice name) {
     unsigned long code = ERR_peek_error();
@@ -177,6 +179,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method, struct mpack spec, const c
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     SSL_CTX_set_read_ahead(ctx, 1);
     int min = (int)mpack_int(mpack_get(spec, "min"), TLS1_2_VERSION), max = (int)mpack_int(mpack_get(spec, "max"), 0);
+    if (!SSL_CTX_set_ciphersuites(ctx, SUITES)) goto fail;
     if (!SSL_CTX_set_min_proto_version(ctx, min) || !SSL_CTX_set_max_proto_version(ctx, max)) goto fail;
     if (!read_alpn(policy, mpack_get(spec, "alpn")) || !tls_names_read(&policy->names, mpack_get(spec, names)))
         goto fail;

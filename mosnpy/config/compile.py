@@ -20,6 +20,7 @@ from mosnpy.config.predicate import TRUE
 from mosnpy.config.protocols import PROTOCOLS, Spoken, spoken
 from mosnpy.config.resolving import ResolvedAddress, bindable, resolve_hosts
 from mosnpy.config.tables import Said, read_tables
+from mosnpy.config.tls_files import tls_files
 from mosnpy.errors import ConfigErrors
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mosnpy.config.models import Chain, Config, Listener, Service, Upstream
     from mosnpy.config.report import Fault
     from mosnpy.config.tables import Entry, Table
-    from mosnpy.config.tls import ChainTls
+    from mosnpy.config.tls import ChainTls, ClientTls
 
 __all__ = ["Compiled", "LocalRegistry", "Registry", "compile_config", "compile_plan"]
 
@@ -50,9 +51,16 @@ class Registry(Protocol):
         """The id of the listening socket with this address."""
         ...
 
+    @property
+    def secret(self) -> bytes:
+        """32 random bytes from which session tickets are sealed; empty: each core takes its own."""
+        ...
+
 
 class LocalRegistry:
     """A registry for one compilation whose numbers nobody keeps: `check`, tests."""
+
+    secret = b""
 
     def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
         self.sizes = sizes or {}  # slots by kind of block, as mosnpy.core.block_sizes() says; 64 for what isn't there
@@ -81,7 +89,8 @@ class Compiled:
     plan: MessagePack, for the cores. listeners: sockets to open: id, name, family (ipv4, ipv6, unix; any = both IP families),
     host (numeric address or path), port, backlog, mode (permissions of a Unix socket or None). admin: the same for the admin API, None = off.
     checks: active health checks: upstream, protocol, type, interval_ms, timeout_ms, healthy_after, unhealthy_after, username,
-    password, endpoints [{name, family, host, port, slot}]. upstreams: as in the plan, without passwords.
+    password, endpoints [{name, family, host, port, slot}]. upstreams: as in the plan, without passwords. files: what the plan
+    names and the cores read: certificates, keys, authorities.
     """
 
     generation: int
@@ -92,6 +101,7 @@ class Compiled:
     admin: dict[str, Any] | None = None
     checks: list[dict[str, Any]] = field(default_factory=list)
     upstreams: list[dict[str, Any]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
 
 def compile_plan(config: Config, registry: Registry, generation: int) -> bytes:
@@ -149,7 +159,19 @@ class _Compiler:
             admin,
             self.checks(upstreams),
             [{key: value for key, value in u.items() if key != "options"} for u in upstreams],
+            self.files(),
         )
+
+    def files(self) -> list[str]:
+        blocks: list[ChainTls | ClientTls | None] = [u.tls for u in self.config.upstreams.values()]
+        for one in self.config.listeners.values():
+            blocks += [one.tls, *(chain.tls for chain in one.chains)]
+        return sorted({name for block in blocks for name in tls_files(block)})
+
+    def tls(self, block: ChainTls | None, mode: str, alpn: list[str]) -> dict[str, Any] | None:
+        if block is None:
+            return None
+        return {**block.plan(mode, alpn), "ticket_key": self.registry.secret if block.session_tickets else b""}
 
     def fault(self, path: tuple[str | int, ...], message: str) -> None:
         from mosnpy.config.report import Fault
@@ -279,7 +301,7 @@ class _Compiler:
             "proxy_protocol": one.proxy_protocol == "accept",
             "client_buffer": int(one.client_buffer),
             "protocols": self.protocols(name, name, one, said),
-            "tls": one.tls.plan(mode, said.alpn) if one.tls is not None else None,
+            "tls": self.tls(one.tls, mode, said.alpn),
             "chains": [self.chain(name, chain, said, one.tls, mode) for chain in one.chains],
         }
         entries = []
@@ -299,7 +321,7 @@ class _Compiler:
             "name": one.name,
             "sni": one.sni,
             "protocols": self.protocols(listener, f"{listener}.{one.name}", one, said),
-            "tls": own.plan(mode, said.alpn) if own is not None else None,
+            "tls": self.tls(own, mode, said.alpn),
         }
 
     def protocols(self, listener: str, stem: str, one: Service, said: Spoken) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ generation before may still be counting.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -45,6 +46,9 @@ class SlotRegistry:
     _health: dict[str, _Block] = field(default_factory=dict)
     _listeners: dict[str, int] = field(default_factory=dict)
     _ephemeral: int = 0  # listeners on port 0 of this compilation
+    secret: bytes = field(
+        default_factory=lambda: os.urandom(32), repr=False
+    )  # seals session tickets, the same in all workers
 
     def __post_init__(self) -> None:
         if not self._top:
@@ -130,15 +134,17 @@ class SlotRegistry:
             blocks,
             health,
             list(self._listeners.items()),
+            self.secret,
         )
         packed: bytes = msgpack.packb(whole)
         return packed
 
     @classmethod
     def unpack(cls, packed: bytes) -> SlotRegistry:
-        sizes, total, generation, top, blocks, health, listeners = msgpack.unpackb(packed)
+        sizes, total, generation, top, blocks, health, listeners, secret = msgpack.unpackb(packed)
         registry = cls(sizes, total, generation, [], top)
         registry._blocks = {(kind, name): _Block(base, used) for kind, name, base, used in blocks}
         registry._health = {name: _Block(slot, used) for name, slot, used in health}
         registry._listeners = dict(listeners)
+        registry.secret = secret
         return registry

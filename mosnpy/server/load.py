@@ -9,6 +9,7 @@ import json
 import os
 
 from mosnpy.observe.slots import SlotRegistry, SlotsExhausted
+from mosnpy.server.files import signatures
 from mosnpy.server.messages import Faulty, Loaded
 from mosnpy.server.options import Options
 
@@ -36,6 +37,7 @@ def compile_loaded(config: object, generation: int, registry: SlotRegistry) -> L
     assert isinstance(config, Config)
     registry.begin(generation)
     compiled = configuration.compile_config(config, registry, generation)
+    files = signatures(compiled.files)  # before anybody reads them: what changes from now on is a change
     try:
         check_plan(compiled.plan)
     except ValueError as error:
@@ -47,7 +49,7 @@ def compile_loaded(config: object, generation: int, registry: SlotRegistry) -> L
     return Loaded(
         generation, compiled.plan, compiled.listeners, registry.pack(), [list(block) for block in registry.reclaimed],
         workers, compiled.drain_timeout_ms, compiled.admin, compiled.checks, compiled.upstreams,
-        json.dumps(effective, indent=2) + "\n", configuration.to_yaml(effective), warnings,
+        json.dumps(effective, indent=2) + "\n", configuration.to_yaml(effective), warnings, files,
     )  # fmt: skip
 
 

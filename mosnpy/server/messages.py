@@ -7,7 +7,7 @@ lists, and dicts with str keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import msgpack
@@ -65,6 +65,7 @@ class Loaded(Message):
     effective: str  # the configuration with every default and without what is secret, JSON
     effective_yaml: str
     warnings: list[str]
+    files: dict[str, list[int]] = field(default_factory=dict)  # what the cores read, as it was (mosnpy.server.files)
 
     @property
     def specs(self) -> list[ListenerSpec]:

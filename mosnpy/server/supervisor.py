@@ -23,6 +23,7 @@ from mosnpy.server import log, pidfile, sockets
 from mosnpy.server.channel import MAX_DESCRIPTORS, Channel
 from mosnpy.server.children import Child, how_it_ended
 from mosnpy.server.family import Family
+from mosnpy.server.files import POLL, FileWatch
 from mosnpy.server.log import log as out
 from mosnpy.server.messages import (
     Applied,
@@ -77,6 +78,7 @@ class Supervisor:
         self.admin: sockets.Listening | None = None
         self.workers: list[Child | None] = []
         self.controller: Child | None = None
+        self._watch = FileWatch({})
         self._started = time.time()
         self._start_timer: Timer | None = None
         self.reactor = Reactor(_SIGNALS, self._signal, self._bug)
@@ -102,11 +104,18 @@ class Supervisor:
 
     def run(self) -> int:
         self.plans.load([])
+        self.reactor.later(POLL, self._look_at_files)
         try:
             self.reactor.run()
         finally:
             self._end()
         return self.exit_code
+
+    def _look_at_files(self) -> None:
+        if self._watch.changed() and self.running:
+            out.info("a file of the TLS configuration has changed")
+            self.plans.ask(0)
+        self.reactor.later(POLL, self._look_at_files)
 
     # -- the start -----------------------------------------------------------------------------------------------------
 
@@ -139,6 +148,7 @@ class Supervisor:
     def take(self, loaded: Loaded) -> None:
         """From now on this configuration is in force."""
         self.loaded = loaded
+        self._watch = FileWatch(loaded.files)
         log.plain(loaded.warnings)
 
     def _bug(self) -> None:

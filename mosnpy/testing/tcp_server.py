@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 
 from mosnpy.testing.loop_thread import shared_loop
@@ -13,10 +14,12 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class TcpServer:
-    """Listens on a TCP port or a Unix socket. `accepted` counts, `open` holds the connections that live."""
+    """Listens on a TCP port or a Unix socket, with `tls` for TLS. `accepted` counts, `open` holds the connections that live."""
 
-    def __init__(self, serve: Serve, *, host: str = "127.0.0.1", path: str = "") -> None:
-        self.serve, self.host, self.path = serve, host, path
+    def __init__(
+        self, serve: Serve, *, host: str = "127.0.0.1", path: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.serve, self.host, self.path, self.tls = serve, host, path, tls
         self.port = 0 if path else free_port(host)
         self.accepted = 0
         self.open: set[asyncio.StreamWriter] = set()
@@ -44,7 +47,7 @@ class TcpServer:
             self._server = await asyncio.start_unix_server(self._serve, self.path)
         else:
             self._server = await asyncio.start_server(
-                self._serve, self.host, self.port, reuse_address=True, backlog=1024
+                self._serve, self.host, self.port, reuse_address=True, backlog=1024, ssl=self.tls
             )
 
     async def _stop(self) -> None:
