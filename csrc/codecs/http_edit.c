@@ -187,7 +187,7 @@ static bool put_replaced(struct out *o, struct slice path, const struct route_re
     size_t from = 0, copied = 0;
     while (from <= path.n && !o->full && regex_find(w->regex, path, from, groups)) {
         size_t at = (size_t)(groups[0].p - path.p);
-        if (at < copied) break; /* \K within a look-ahead */
+        if (at < copied) break; /* \K within a look-ahead, where PCRE2 before 10.38 lets it be */
         put(o, slice_of(path.p + copied, at - copied));
         put_groups(o, w->to, groups);
         copied = at + groups[0].n;
