@@ -89,6 +89,7 @@ class RedisLimits(Model):
 class RedisService(Service):
     """What listeners and chains that speak redis have."""
 
+    speaks: ClassVar[str] = "redis"
     route_model: ClassVar[type[Route]] = RequestRoute
 
     auth: RedisLogin | None = None
@@ -159,6 +160,7 @@ class RedisUpstream(Upstream):
 class HttpService(Service):
     """What listeners and chains that speak HTTP have."""
 
+    speaks: ClassVar[str] = "http"
     route_model: ClassVar[type[Route]] = HttpRoute
 
     http: HttpOptions = Field(default_factory=HttpOptions)

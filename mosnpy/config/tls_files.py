@@ -25,6 +25,7 @@ __all__ = ["check_tls", "tls_files"]
 Path = tuple[str | int, ...]
 
 _LARGEST = 16 << 20
+_MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # the last: RSA beside ECDSA
 _SOON = 7 * 86_400  # seconds: an expiry this near is worth a warning
 
 
@@ -92,7 +93,7 @@ class _Files:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
         except ssl.SSLError as error:
-            if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+            if error.reason in _MISMATCHES:
                 self.document.fault(at_key, f"{_short(key)} is not the key of the certificate in {_short(certificate)}")
             else:
                 self.document.fault(at_key, f"{_short(key)} can't be used: {_reason(error)}")

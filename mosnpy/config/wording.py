@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["is_about_key", "sentence"]
 
 _PATTERNS = {
+    r"(\*\.)?": "a host name, or one with `*.` in front, is expected here, such as *.example.com",
+    "{0,251}": "a host name is expected here",
+    "!#$%&'": "the name of a proxy in Via has no spaces or separators",
+    r"^/[^": "a path begins with '/', and has no spaces or control characters",
+    r"^[^\x00-\x20": "a host is expected here, perhaps with :port",
+    "A-Za-z0-9_.]*": "the name of a gRPC service has letters, digits, '_' and '.'",
     "A-Za-z0-9_": "a name has letters, digits, '_', '.' and '-', at most 64, and starts with a letter, digit or '_'",
     "x00": "the text can't contain line breaks or other control characters",
     "0-7": 'permissions are written in octal and in quotes, such as "0660"',
@@ -87,6 +93,8 @@ def _unknown_key(
 
 def _protocol(model: type[BaseModel]) -> str:
     """The protocol a model is for, the first of those it takes."""
+    if hasattr(model, "speaks"):
+        return str(model.speaks)
     found = model.model_fields.get("protocol")
     values: tuple[Any, ...] = (found.annotation,) if found else ()
     while values and not isinstance(values[0], str):

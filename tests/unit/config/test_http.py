@@ -428,7 +428,7 @@ def test_the_options_of_a_listener() -> None:
         ("http: {limits: {head: 1B}}", "at least 1KiB is expected here, not 1B"),
         ("http: {limits: {fields: 2000}}", "at most 1024 is expected here, not 2000"),
         ("http: {http2: {stream_window: 1KiB}}", "a window has 65535B (what HTTP/2 starts with) to 2GiB less a byte"),
-        ("http: {forwarded: {via: 'a b'}}", "should match pattern"),
+        ("http: {forwarded: {via: 'a b'}}", "the name of a proxy in Via has no spaces"),
         ("http: {path: {escaped_slashes: decoded}}", "unknown value 'decoded', did you mean 'decode'?"),
         ("http: {head_timeout: 5}", "5 has no unit"),
         ("auth: {password: a}", "'auth' is only for redis"),
