@@ -14,6 +14,7 @@ from mosnpy.config.attributes import COMMON
 from mosnpy.config.protocols import PROTOCOLS, RedisLimits
 from mosnpy.config.reference import reference
 from mosnpy.errors import Failure
+from mosnpy.testing.certificates import Authority
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = [*sorted((ROOT / "config").glob("*.yaml")), ROOT / "config" / "many" / "mosnpy.yaml"]
@@ -24,17 +25,26 @@ def test_the_reference_page_is_what_the_models_say() -> None:
     assert page.read_text() == reference(), "run: python -m mosnpy.config.reference > docs/reference/configuration.md"
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_samples_have_no_fault_and_compile(sample: Path) -> None:
-    assert check(sample, env={}) == []
-    assert compile_plan(load(sample, env={}), LocalRegistry(), 1)
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What samples take from the environment: a folder with certificates, made as they say."""
+    folder = tmp_path_factory.mktemp("certs")
+    authority = Authority(folder)
+    authority.issue("example.com", "*.example.com", file="server")
+    return {"CERTS": str(folder)}
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_samples_explain_themselves_and_fit_the_schema(sample: Path) -> None:
+def test_samples_have_no_fault_and_compile(sample: Path, env: dict[str, str]) -> None:
+    assert check(sample, env=env) == []
+    assert compile_plan(load(sample, env=env), LocalRegistry(), 1)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_samples_explain_themselves_and_fit_the_schema(sample: Path, env: dict[str, str]) -> None:
     text = sample.read_text()
     assert text.startswith("# ")
-    config = load(sample, env={})
+    config = load(sample, env=env)
     assert config.document is not None
     Validator(schema()).check(config.document.data)
 
@@ -172,7 +182,7 @@ def test_attributes_of_the_codecs_are_those_of_the_core() -> None:
         assert {name: kind for name, kind, _ in rows} == {n: info.type for n, info in attributes.items()}
 
 
-def test_samples_are_plans_the_core_takes() -> None:
+def test_samples_are_plans_the_core_takes(env: dict[str, str]) -> None:
     core = pytest.importorskip("mosnpy.core._core", reason="mosnpy.core is not built (pip install -e .)")
     for sample in SAMPLES:
-        core.check_plan(compile_plan(load(sample, env={}), LocalRegistry(core.block_sizes()), 1))
+        core.check_plan(compile_plan(load(sample, env=env), LocalRegistry(core.block_sizes()), 1))
