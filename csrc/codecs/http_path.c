@@ -1,4 +1,54 @@
+/* Normal form of paths: RFC 3986 §5.2.4, §6.2.2. */
 #include "http_path.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+/* ---- is there anything to do? ---- */
+
+/* Nothing is, unless a path has an escape, a segment that begins with a dot, or, when they are merged, two slashes in a row. */
+static bool needs_work_plain(const uint8_t *p, size_t n, bool merge) {
+    for (size_t i = 0; i < n && p[i] != '?'; i++) {
+        if (p[i] == '%') return true;
+        if (i && p[i - 1] == '/' && (p[i] == '.' || (merge && p[i] == '/'))) return true;
+    }
+    return false;
+}
+
+#ifdef __SSE2__
+
+static inline unsigned bytes_equal(__m128i x, char c) {
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, _mm_set1_epi8(c)));
+}
+
+/* -1: go on, else the answer. *behind: bit 0 says that the byte before the block was a slash. */
+static inline int block_needs_work(const uint8_t *p, bool merge, unsigned *behind) {
+    __m128i x = _mm_loadu_si128((const __m128i *)p);
+    unsigned slash = bytes_equal(x, '/'), after = slash << 1 | *behind, query = bytes_equal(x, '?');
+    unsigned work = bytes_equal(x, '%') | (after & (bytes_equal(x, '.') | (merge ? slash : 0)));
+    *behind = slash >> 15;
+    if (query) return (work & ((query & -query) - 1)) != 0;
+    return work ? 1 : -1;
+}
+
+static bool needs_work(const uint8_t *p, size_t n, bool merge) {
+    unsigned behind = 0;
+    size_t i = 0;
+    if (n < 16) return needs_work_plain(p, n, merge);
+    for (; n - i >= 16; i += 16) {
+        int r = block_needs_work(p + i, merge, &behind);
+        if (r >= 0) return r;
+    }
+    behind = 0; /* the last bytes once more with those before them, which were in order */
+    return i < n && block_needs_work(p + n - 16, merge, &behind) > 0;
+}
+
+#else
+static bool needs_work(const uint8_t *p, size_t n, bool merge) { return needs_work_plain(p, n, merge); }
+#endif
+
+/* ---- the work ---- */
 
 static int hex(uint8_t c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -6,81 +56,75 @@ static int hex(uint8_t c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool unreserved(uint8_t c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+static bool unreserved(unsigned c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' ||
            c == '_' || c == '~';
 }
 
-/* Usual paths have none of what must be looked at: escapes, dots behind a slash, slashes behind a slash. */
-static bool nothing_to_do(const uint8_t *p, size_t n, bool merge) {
-    bool after_slash = false;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t c = p[i];
-        if (unlikely(c == '%') || (after_slash && (c == '.' || (merge && c == '/')))) return false;
-        after_slash = c == '/';
+/* The escape at p: what it stands for, decoded or not (*kept). < 0: refused. */
+static int escape(const uint8_t *p, const uint8_t *end, const struct http_path_options *o, bool *kept) {
+    int high = end - p < 3 ? -1 : hex(p[1]), low = end - p < 3 ? -1 : hex(p[2]), c = high * 16 + low;
+    if (high < 0 || low < 0 || c == 0) return HTTP_PATH_BAD;
+    *kept = !unreserved((unsigned)c);
+    if (c == '/' || c == '\\') {
+        if (o->escaped_slashes == SLASHES_REJECT) return HTTP_PATH_BAD;
+        if (o->escaped_slashes == SLASHES_DECODE) *kept = false, c = '/';
     }
-    return true;
+    return c;
 }
 
-/* Escapes. Bytes written, -1 when refused. */
-static ssize_t unescape(const uint8_t *p, size_t n, const struct http_path_options *o, uint8_t *to) {
+/* Written so far: to[0..n), of which the segment at hand begins at `segment`, behind a slash. */
+struct writer {
+    uint8_t *to;
+    size_t n, segment;
+};
+
+/* The segment at hand is complete; a slash follows it or (last) the path ends. */
+static int end_segment(struct writer *w, bool last, bool merge) {
+    const uint8_t *s = w->to + w->segment;
+    size_t n = w->n - w->segment;
+    if (n == 2 && s[0] == '.' && s[1] == '.') {
+        if (w->segment == 1) return HTTP_PATH_BAD;
+        const uint8_t *slash = memrchr(w->to, '/', w->segment - 1); /* there is one: to[0] */
+        w->n = w->segment = (size_t)(slash - w->to) + 1;
+    } else if ((n == 1 && s[0] == '.') || (n == 0 && merge)) {
+        w->n = w->segment;
+    } else if (!last) {
+        w->to[w->n++] = '/', w->segment = w->n;
+    }
+    return 0;
+}
+
+/* p[0..n) begins with a slash. The size of its normal form in `to`. */
+static ptrdiff_t rewrite(const uint8_t *p, size_t n, const struct http_path_options *o, uint8_t *to) {
     static const char digits[] = "0123456789ABCDEF";
-    size_t k = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] != '%') {
-            to[k++] = p[i];
-            continue;
-        }
-        if (n - i < 3 || hex(p[i + 1]) < 0 || hex(p[i + 2]) < 0) return -1;
-        uint8_t c = (uint8_t)(hex(p[i + 1]) << 4 | hex(p[i + 2]));
-        bool slash = c == '/' || c == '\\';
-        i += 2;
-        if (c == 0 || (slash && o->escaped_slashes == SLASHES_REJECT)) return -1;
-        if (unreserved(c)) to[k++] = c;
-        else if (slash && o->escaped_slashes == SLASHES_DECODE) to[k++] = '/';
-        else to[k++] = '%', to[k++] = (uint8_t)digits[c >> 4], to[k++] = (uint8_t)digits[c & 15];
+    struct writer w = {.to = to, .n = 1, .segment = 1};
+    const uint8_t *end = p + n;
+    to[0] = '/';
+    for (p++; p < end;) {
+        bool kept = false, escaped = *p == '%';
+        int c = escaped ? escape(p, end, o, &kept) : *p;
+        if (c < 0) return HTTP_PATH_BAD;
+        p += escaped ? 3 : 1;
+        if (kept) to[w.n++] = '%', to[w.n++] = (uint8_t)digits[c >> 4], to[w.n++] = (uint8_t)digits[c & 15];
+        else if (c != '/') to[w.n++] = (uint8_t)c;
+        else if (end_segment(&w, false, o->merge_slashes) < 0) return HTTP_PATH_BAD;
     }
-    return (ssize_t)k;
+    return end_segment(&w, true, o->merge_slashes) < 0 ? HTTP_PATH_BAD : (ptrdiff_t)w.n;
 }
 
-static size_t segment_end(const uint8_t *p, size_t n, size_t i) {
-    const uint8_t *slash = i < n ? memchr(p + i, '/', n - i) : NULL;
-    return slash ? (size_t)(slash - p) : n;
-}
-
-/* Dot segments, in place: p begins with '/'. Length left, -1 for a way above the root. */
-static ssize_t resolve(uint8_t *p, size_t n, bool merge) {
-    size_t k = 0;
-    for (size_t i = 0; i < n;) { /* p[i] is a slash */
-        size_t end = segment_end(p, n, i + 1), len = end - i - 1;
-        bool last = end == n;
-        if (len == 1 && p[i + 1] == '.') {
-            if (last) p[k++] = '/';
-        } else if (len == 2 && p[i + 1] == '.' && p[i + 2] == '.') {
-            if (k == 0) return -1;
-            while (p[--k] != '/') continue;
-            if (last) p[k++] = '/';
-        } else if (!(merge && len == 0 && !last)) {
-            memmove(p + k, p + i, len + 1);
-            k += len + 1;
-        }
-        i = end;
-    }
-    if (k == 0) p[k++] = '/';
-    return (ssize_t)k;
-}
-
-int http_path_normalize(struct slice in, const struct http_path_options *o, uint8_t *to, size_t cap,
+int http_path_normalize(struct slice path_and_query, const struct http_path_options *o, uint8_t *to, size_t cap,
                         struct slice *out) {
-    const uint8_t *mark = in.n ? memchr(in.p, '?', in.n) : NULL;
-    size_t n = mark ? (size_t)(mark - in.p) : in.n;
+    struct slice in = path_and_query;
     *out = in;
-    if (likely(nothing_to_do(in.p, n, o->merge_slashes))) return 0;
-    if (cap < in.n || in.p[0] != '/') return -1;
-    ssize_t k = unescape(in.p, n, o, to);
-    if (k > 0) k = resolve(to, (size_t)k, o->merge_slashes);
-    if (k < 0) return -1;
-    if (mark) memcpy(to + k, mark, in.n - n);
-    *out = slice_of(to, (size_t)k + in.n - n);
+    if (in.n == 0 || in.p[0] != '/' || likely(!needs_work(in.p, in.n, o->merge_slashes))) return 0;
+    const uint8_t *mark = memchr(in.p, '?', in.n);
+    size_t path = mark ? (size_t)(mark - in.p) : in.n, query = in.n - path;
+    if (cap < in.n) return HTTP_PATH_BAD;
+    ptrdiff_t size = rewrite(in.p, path, o, to);
+    if (size < 0) return HTTP_PATH_BAD;
+    if ((size_t)size == path && memcmp(to, in.p, path) == 0) return 0;
+    if (query) memcpy(to + size, mark, query);
+    *out = slice_of(to, (size_t)size + query);
     return 1;
 }
