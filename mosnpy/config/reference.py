@@ -106,10 +106,9 @@ routes:
 
 _DETECTION = """\
 **Several protocols on one port.** `protocol:` may be a list: `[tls, http, redis]`. What a client sends first tells which one it
-speaks; they are tried in the order of the list, and a client that says nothing for a short while gets the last one, for
-there are protocols in which the server speaks first. `tls` stands first, needs a `tls:` block, and says that TLS may come
-as well as plaintext. `http` stands for `[http2, http1]`; in TLS the client's ALPN decides between them. `tcp` takes
-everything, so it can only be the last. Each protocol gets the routes whose attributes it has and whose upstream speaks
+speaks; they are tried in the order of the list. `tcp` can only be the last: it takes what the others don't, and a client that
+says nothing for a moment, for its server may have to speak first. `tls` stands first, needs a `tls:` block, and says that TLS may come
+as well as plaintext. `http` stands for `[http2, http1]`; in TLS the client's ALPN decides between them. Each protocol gets the routes whose attributes it has and whose upstream speaks
 it; a route that fits none of them is an error. HTTP/1 and HTTP/2 are converted into each other, so their routes may
 lead to upstreams of either.
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from mosnpy.cli.app import VERBS, app
+from mosnpy.testing.certificates import Authority
 from mosnpy.testing.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +31,21 @@ def everything() -> str:
     return "\n".join(page.read_text() for page in PAGES)
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the guide's configurations name."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder)
+    authority.issue("example.com", "*.example.com", file="server")
+    authority.issue("*.example.org", file="other")
+    return folder
+
+
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("yaml")])
-def test_configurations_have_no_faults(text: str) -> None:
+def test_configurations_have_no_faults(text: str, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mosnpy.config import check_text, render
 
+    monkeypatch.chdir(certificates)
     faults = check_text(text)
     assert not faults, render(faults)
 
