@@ -461,7 +461,9 @@ static void on_reset(struct conn *c, const struct http2_frame *f, const uint8_t 
 
 static void on_priority(struct conn *c, const struct http2_frame *f, const uint8_t *p) {
     if (http2_flooded(c, FLOOD_PRIORITY)) return;
-    if ((http2_u32(p) & HTTP2_ID_MAX) == f->id) broken_id(c, f->id, H2_PROTOCOL_ERROR);
+    struct http_leg *leg = http2_find(http2(c), f->id);
+    if (leg && (http2_u32(p) & HTTP2_ID_MAX) == f->id)
+        broken(c, leg, H2_PROTOCOL_ERROR, "a stream that depends on itself");
 }
 
 static void on_frame(struct conn *c, const struct http2_frame *f, const uint8_t *p) {

@@ -307,19 +307,15 @@ void http2_down_overdue(struct conn *c) {
     c->codec_deadline_ms = next; /* the caller arms the timer */
 }
 
-/* No window will be opened and no request completed any more; what can be answered is. */
+/* A client of HTTP/2 that has sent FIN is gone: it could neither open windows nor acknowledge anything. What is written already may
+ * still reach it. */
 void http2_down_eof(struct conn *c) {
-    struct http2 *s = http2(c);
     if (c->truncated) {
         conn_doom(c, FAIL_CLIENT_GONE);
         return;
     }
-    for (uint32_t i = 0; i < s->capacity; i++) {
-        struct http_leg *leg = s->slots[i].leg;
-        if (!s->slots[i].id || (leg->flags & LEG_IN_ENDED && !leg->waiting.bytes)) continue;
-        http2_down_gone(c, leg);
-        i = UINT32_MAX;
-    }
+    http2(c)->phase = H2_FAILED;
+    stream_orphan_all(c);
     conn_finish(c);
 }
 

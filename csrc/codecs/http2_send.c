@@ -182,7 +182,6 @@ void http2_send_data(struct conn *c, struct http_leg *leg, const uint8_t *p, siz
             wrote(c);
         }
     if (likely(n == 0)) return;
-    if (unlikely(c->eof)) conn_doom(c, FAIL_CLIENT_GONE); /* no window will ever open again */
     if (queue_append(&c->core->chunks, &leg->waiting, p, n) < 0) conn_doom(c, FAIL_INTERNAL);
     http2_enlist(s, leg);
     if (leg->waiting.bytes >= HTTP2_FULL) say_full(c, leg);
