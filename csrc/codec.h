@@ -84,6 +84,8 @@ struct codec {
     void (*overdue)(struct conn *c);
     /* Down: the core begins to drain; protocols that can say so to their client do. Once per connection. */
     void (*drain)(struct conn *c);
+    /* Down: FIN was announced while the connection is paused, so that eof() has to wait. NULL: nothing to do. */
+    void (*hangup)(struct conn *c);
     /* True while an idle client must not be timed out (subscriptions). */
     bool (*busy)(const struct conn *c);
     /* Frees core->codec_state of this codec. */

@@ -72,6 +72,10 @@ void http1_send_last_chunk(struct conn *c, struct http_trailers trailers) {
 /* A request line begins with a method: a token, then a space. */
 static enum match http1_match(const uint8_t *p, size_t n) {
     size_t i = 0;
+    while (n >= 2 && p[0] == '\r' && p[1] == '\n' && i++ < 2)
+        p += 2, n -= 2; /* empty lines before it (RFC 9112 §2.2) */
+    if (n == 0 || (n == 1 && p[0] == '\r')) return MATCH_MORE;
+    i = 0;
     while (i < n && i < 24 && http_token_table[p[i]]) i++;
     if (i == n && n < 24) return MATCH_MORE;
     return i > 0 && i < n && p[i] == ' ' && p[i + (i + 1 < n)] != '\r' ? MATCH_YES : MATCH_NO;
@@ -117,6 +121,7 @@ const struct codec http1_codec = {
     .eof = http1_eof,
     .drained = http1_drained,
     .overdue = http1_down_overdue,
+    .hangup = http1_down_hangup,
     .reply_failure = http_reply_failure,
     .core_close = http_core_close,
 };

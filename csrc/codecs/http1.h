@@ -27,6 +27,7 @@ struct http1_down {
     bool chunked_out;  /* the response at hand is sent in chunks */
     bool close_out;    /* the response at hand ends with the connection */
     bool half_closed;  /* the client has sent FIN behind a complete request */
+    bool probed;       /* the client was sent an interim response to see whether it is still there */
     bool event_stream; /* the response at hand has no end of its own: FIN means that nobody reads it */
     bool full;         /* exchange_response_full() was said */
 };
@@ -62,6 +63,7 @@ ssize_t http1_down_feed(struct conn *c, const uint8_t *p, size_t n);
 void http1_down_eof(struct conn *c);
 void http1_down_drained(struct conn *c);
 void http1_down_overdue(struct conn *c);
+void http1_down_hangup(struct conn *c);
 ssize_t http1_up_feed(struct conn *c, const uint8_t *p, size_t n);
 void http1_up_eof(struct conn *c);
 void http1_up_drained(struct conn *c);

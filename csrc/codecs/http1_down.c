@@ -3,7 +3,8 @@
 
 #define DISCARD_MS 2000u     /* how long a client that is told "close" may go on sending before it is cut off */
 #define HALF_CLOSED_MS 2000u /* a client that has sent FIN and gets nothing more for so long has gone */
-#define BODY_RATE 500u       /* bytes that buy a request body another second */
+#define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
+#define BODY_RATE 500u /* bytes that buy a request body another second */
 
 static struct http1_down *session(struct conn *c) { return (struct http1_down *)c->session; }
 
@@ -64,6 +65,7 @@ static ssize_t take_head(struct conn *c, const uint8_t *p, size_t n) {
     if (k < 0) return refuse(c, http1_error_status((int)k), http1_error_text((int)k), n);
     struct exchange *x = exchange_new(c, &http1_down_side);
     if (!x) return FEED_CLOSE;
+    if (unlikely(c->hangup)) set_deadline(c, c->core->now_ms + HALF_CLOSED_MS / 4);
     s->x = x, s->keep_alive = h.keep_alive && !c->core->draining, s->served++;
     begin_body(c, &h);
     exchange_request(x, &h, h.body == HTTP_NO_BODY);
@@ -153,7 +155,7 @@ void http1_down_eof(struct conn *c) {
     }
     if (x && s->state == H1_WAIT && !s->event_stream) {
         s->half_closed = true, s->keep_alive = false;
-        set_deadline(c, c->core->now_ms + HALF_CLOSED_MS);
+        http1_down_hangup(c);
         return;
     }
     if (x) conn_doom(c, FAIL_CLIENT_GONE);
@@ -167,6 +169,28 @@ void http1_down_drained(struct conn *c) {
     if (s->x) exchange_response_drained(s->x);
 }
 
+/* FIN may wait behind requests that wait for their turn. */
+void http1_down_hangup(struct conn *c) {
+    struct http1_down *s = session(c);
+    if (s->x && s->state == H1_WAIT && !c->codec_deadline_ms) set_deadline(c, c->core->now_ms + HALF_CLOSED_MS / 4);
+}
+
+/* After FIN: has the client closed, or only said that it will ask no more? One that has closed answers any byte with RST, so before
+ * the response's head it gets an interim response, which every client must be able to skip (RFC 9110 §15.2). Within a body there is
+ * only silence to judge by. */
+static void look_for_client(struct conn *c, struct exchange *x) {
+    struct http1_down *s = session(c);
+    uint64_t until = x->active_ms + HALF_CLOSED_MS;
+    if (x->response == X_HEAD) {
+        if (!s->probed && x->version >= 11) conn_send(c, CONTINUE, sizeof CONTINUE - 1);
+        s->probed = true;
+    } else if (!c->full && until <= c->core->now_ms) {
+        conn_doom(c, FAIL_CLIENT_GONE);
+        return;
+    }
+    set_deadline(c, until > c->core->now_ms ? until : c->core->now_ms + HALF_CLOSED_MS);
+}
+
 /* A head or a body takes too long, or a client that was told to go doesn't. */
 void http1_down_overdue(struct conn *c) {
     struct http1_down *s = session(c);
@@ -176,10 +200,8 @@ void http1_down_overdue(struct conn *c) {
         refuse(c, 408, "the request's head took too long", 0);
     } else if (s->state == H1_DISCARD) {
         conn_doom(c, FAIL_NONE + FAIL_CLIENT_GONE);
-    } else if (x && s->half_closed) { /* before the response's head its timeout is what limits the wait */
-        uint64_t until = x->active_ms + HALF_CLOSED_MS;
-        if (x->response == X_BODY && !c->full && until <= c->core->now_ms) conn_doom(c, FAIL_CLIENT_GONE);
-        else set_deadline(c, until > c->core->now_ms ? until : c->core->now_ms + HALF_CLOSED_MS);
+    } else if (x && s->state == H1_WAIT) {
+        look_for_client(c, x);
     } else if (x && s->state < H1_TO_EOF) {
         uint64_t until = x->body_start_ms + http_options(c)->body_timeout_ms + x->request_bytes * 1000 / BODY_RATE;
         if (c->paused || until > c->core->now_ms) { /* we are the ones who let it wait, or it is on its way */
@@ -279,7 +301,7 @@ static void done(struct exchange *x) {
     struct conn *c = x->down;
     struct http1_down *s = session(c);
     bool whole = s->state == H1_WAIT && x->request_done;
-    s->x = NULL, s->full = false, c->codec_deadline_ms = 0;
+    s->x = NULL, s->full = s->probed = false, c->codec_deadline_ms = 0;
     if (c->state >= CONN_FINISHING || c->doom) return;
     conn_unpause(c, PAUSE_PEER);
     if (whole && s->keep_alive) {

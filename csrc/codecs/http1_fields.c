@@ -66,8 +66,8 @@ static int content_length(const struct http1_cursor *c, uint64_t *length) {
     if (http1_twice(c, HN_CONTENT_LENGTH) || v.n == 0 || v.n > LENGTH_DIGITS) return HTTP1_BAD;
     for (size_t i = 0; i < v.n; i++) {
         if (v.p[i] < '0' || v.p[i] > '9') return HTTP1_BAD;
+        if (n > LENGTH_MAX / 10) return HTTP1_BAD; /* looked at before it could wrap */
         n = n * 10 + (uint64_t)(v.p[i] - '0');
-        if (n > LENGTH_MAX) return HTTP1_BAD;
     }
     *length = n;
     return 0;

@@ -229,10 +229,12 @@ void conn_event(struct conn *c, uint32_t events) {
         return;
     }
     /* Reset while paused: nobody will read that edge, and nothing we hold for it can be delivered. */
-    if ((events & EPOLLERR) && (c->paused || c->state == CONN_FINISHING)) {
+    if ((events & EPOLLERR) &&
+        (c->paused || c->state == CONN_FINISHING || c->eof)) { /* after FIN recv() never says RST */
         conn_broken(c);
         return;
     }
+    if (c->hangup && c->paused && c->side == DOWN && c->codec->hangup) c->codec->hangup(c);
     if (c->readable) conn_read(c);
 }
 
