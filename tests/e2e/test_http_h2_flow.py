@@ -228,7 +228,7 @@ class TestWhatTheProxyLets:
         stream = wire.begin("POST", "/", end=False)
         wire.fence()
         try:
-            for _ in range(80):
+            for _ in range(2000):  # far more than the upstream's side can buffer
                 wire.send_raw(raw_frame(DATA, 0, stream, b"x" * 16_000))
             wire.until(lambda: wire.link.stream(stream).reset is not None, "RST_STREAM")
             assert wire.link.stream(stream).reset == Code.FLOW_CONTROL_ERROR
@@ -243,7 +243,7 @@ class TestWhatTheProxyLets:
         stream = wire.begin("POST", "/", end=False)
         wire.fence()
         try:
-            for _ in range(200):
+            for _ in range(2000):
                 wire.send_raw(raw_frame(DATA, 0, stream, b"x" * 16_000))
         except OSError:
             pass  # refused meanwhile

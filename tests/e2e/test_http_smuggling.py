@@ -230,6 +230,7 @@ def others(short_tmp: Path) -> Iterator[list[PeerProcess]]:
         )
         with nginx, Haproxy(short_tmp / "strict-haproxy", server.endpoint) as haproxy:
             yield [nginx, haproxy]
+        server.errors.clear()  # they let things pass that this server can't read
 
 
 def refused(address: Address, request: bytes) -> bool:
@@ -278,6 +279,12 @@ def mutations() -> Iterator[bytes]:
 HARMLESS = [
     b"Transfer-Encoding:Chunked",  # names of codings are case-insensitive (RFC 9112 §7)
     b"Content-Length:05",  # leading zeros are digits (RFC 9110 §8.6)
+    *(
+        b"Host: \ta",
+        b"a.test\t\r",
+        b"Length: \t5",
+        b"Length:5\t\r",
+    ),  # a tab is white space around a value (RFC 9110 §5.6.3)
 ]
 
 
@@ -289,7 +296,7 @@ def test_whatever_others_refuse(stage: HttpStage, others: list[PeerProcess]) -> 
             continue
         if any(refused(peer.address, request) for peer in others) and not refused(stage.address, request):
             laxer.append(request)
-    assert laxer == []
+    assert laxer == [], "\n".join(map(repr, laxer))
 
 
 def test_the_others_agree_on_what_is_good(stage: HttpStage, others: list[PeerProcess]) -> None:
