@@ -1,5 +1,5 @@
 # mosnpy. On a fresh Debian 12 with git, make, python3 and root or sudo two commands do all the set-up:
-#   make demo   a real Redis behind the proxy, with traffic and a live table
+#   make demo   Redis and HTTP behind the proxy, with traffic and a live table
 #   make test   everything that must hold: lint, types, C tests, short fuzzing, the whole Python suite
 # Everything made lands in .venv/ and build/. `make help` lists the targets.
 
@@ -72,7 +72,7 @@ clean: ## removes what was built (not .venv)
 
 # ---- the main job ----------------------------------------------------------------------------------------------------
 
-demo: deps-build build ## a Redis behind the proxy, with traffic and a live table
+demo: deps-build build ## Redis and HTTP behind the proxy, with traffic and a live table
 	$(BIN)/mosnpy demo $(DEMO_ARGS)
 
 bench: deps build $(VENV)/.installed-bench ## side by side with the peers that are installed

@@ -1,4 +1,4 @@
-"""`mosnpy demo`: three Redis servers, the proxy in front of them, traffic, and a live table."""
+"""`mosnpy demo`: three Redis servers and a web server, the proxy in front of them, traffic, and a live table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from mosnpy.cli.demo_http import WebTraffic, tour
 from mosnpy.cli.demo_stage import Stage, StageError
 from mosnpy.cli.demo_traffic import Tally, Traffic
 from mosnpy.observe.snapshot import Histogram
@@ -28,10 +29,11 @@ _SECONDS = 10.0  # length without a terminal
 @click.option("--clients", type=click.IntRange(1, 1000), default=20, show_default=True, help="Connections.")
 @click.option("-w", "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 def demo(seconds: float | None, rate: float, clients: int, workers: int) -> None:
-    """Real Redis servers behind the proxy (small stand-ins where redis-server isn't installed), with traffic and a live table.
+    """Real Redis servers (small stand-ins where redis-server isn't installed) and a web server behind the proxy, with
+    traffic and a live table.
 
-    Two shards share the keys by hash, sessions have a server of their own, KEYS and FLUSHALL are refused. Everything runs on
-    free ports of 127.0.0.1, stores nothing, and ends with the demo.
+    Two shards share the keys by hash, sessions have a server of their own, KEYS and FLUSHALL are refused. The web listener
+    takes HTTP/1 and HTTP/2. Everything runs on free ports of 127.0.0.1, stores nothing, and ends with the demo.
     """
     terminal = sys.stdout.isatty()
     if seconds is None and not terminal:
@@ -39,14 +41,18 @@ def demo(seconds: float | None, rate: float, clients: int, workers: int) -> None
     try:
         with Stage(workers) as stage:
             click.echo(_opening(stage))
+            click.echo("\n".join(["HTTP through the proxy:", *asyncio.run(tour(stage.ports["web"])), ""]))
             traffic = Traffic(("127.0.0.1", stage.ports["cache"]), clients, rate)
+            traffic.beside(
+                WebTraffic(("127.0.0.1", stage.ports["web"]), max(1, clients // 4), rate / 8, traffic.tally).run
+            )
             began = time.monotonic()
             asyncio.run(_show(stage, traffic, seconds, terminal))
             click.echo(_closing(traffic.tally, time.monotonic() - began))
             if traffic.tally.wrong or not traffic.tally.replies:
                 click.echo(stage.logs(), err=True)
                 sys.exit(1)
-    except StageError as error:
+    except (StageError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -54,10 +60,11 @@ def _opening(stage: Stage) -> str:
     ports = stage.ports
     return (
         f"{stage.config}\n"
-        f"Three servers ({stage.servers}) behind mosnpy. While this runs, try:\n"
+        f"Three servers ({stage.servers}) and a web server behind mosnpy. While this runs, try:\n"
         f"  redis-cli -p {ports['cache']} set session:1 hello        goes to the sessions server\n"
         f"  redis-cli -p {ports['cache']} mget user:1 user:2 user:3  gathered from both shards\n"
         f"  redis-cli -p {ports['cache']} keys '*'                   refused by a route\n"
+        f"  curl -i http://127.0.0.1:{ports['web']}/v1/hello     add --http2-prior-knowledge for HTTP/2\n"
         f"  mosnpy stats --admin 127.0.0.1:{ports['admin']}\n"
         f"  curl http://127.0.0.1:{ports['admin']}/stats/prometheus\n"
     )

@@ -40,6 +40,19 @@ listeners:
     bind: 127.0.0.1:{sessions}
     protocol: redis
     to: sessions
+  web:
+    bind: 127.0.0.1:{web}
+    protocol: http                                    # HTTP/1 and HTTP/2
+    routes:
+      - match: {{path: /admin}}
+        reply: {{status: 403, body: not from here}}
+      - match: {{path: "/old/*"}}
+        redirect: {{status: 301, prefix: /}}
+      - match: {{path: "/v1/*"}}
+        to: site
+        rewrite: {{prefix: /}}
+        request_headers: {{set: {{x-client: "%client_ip%"}}}}
+      - to: site
 upstreams:
   main:                                               # two shards; keys are spread over them by hash
     protocol: redis
@@ -50,6 +63,10 @@ upstreams:
     protocol: redis
     endpoints: [127.0.0.1:{store}]
     health: {{interval: 1s}}
+  site:
+    protocol: http1
+    endpoints: [127.0.0.1:{site}]
+    health: {{path: /, interval: 1s}}
 """
 
 
@@ -71,7 +88,7 @@ class Stage:
         self._folder = Path(tempfile.mkdtemp(prefix="mosnpy-demo-"))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._workers = workers
-        names = ("admin", "cache", "sessions", "shard1", "shard2", "store")
+        names = ("admin", "cache", "sessions", "web", "shard1", "shard2", "store", "site")
         self.ports = {name: free_port() for name in names}
         self.config = _CONFIG.format(**self.ports)
         self._binary = shutil.which("redis-server")
@@ -81,6 +98,7 @@ class Stage:
         try:
             for name in ("shard1", "shard2", "store"):
                 self._start_server(self.ports[name])
+            self._start_site(self.ports["site"])
             self._start_proxy()
         except BaseException:
             self.close()
@@ -101,6 +119,10 @@ class Stage:
             ]  # fmt: skip
         process = self._start(f"server-{port}.log", arguments)
         self._until(lambda: _answers(port), process, f"the server on port {port}")
+
+    def _start_site(self, port: int) -> None:
+        process = self._start("site.log", [*python("mosnpy.cli.demo_http"), str(port)])
+        self._until(lambda: _listens(port), process, f"the web server on port {port}")
 
     def _start_proxy(self) -> None:
         file = self._folder / "demo.yaml"
@@ -167,5 +189,13 @@ def _answers(port: int) -> bool:
         with socket.create_connection(("127.0.0.1", port), 1) as sock:
             sock.sendall(b"PING\r\n")
             return sock.recv(100).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
     except OSError:
         return False

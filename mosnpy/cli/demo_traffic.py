@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 _KEYS = 2000  # different keys per kind
@@ -35,9 +36,15 @@ class Traffic:
         self._clients = clients
         self._pause = _PIPELINE * clients / rate
         self.tally = Tally()
+        self._others: list[Callable[[], Coroutine[None, None, None]]] = []
+
+    def beside(self, other: Callable[[], Coroutine[None, None, None]]) -> None:
+        """More traffic, that runs as long as this does."""
+        self._others.append(other)
 
     async def run(self) -> None:
-        await asyncio.gather(*(self._client(random.Random(number)) for number in range(self._clients)))
+        clients = (self._client(random.Random(number)) for number in range(self._clients))
+        await asyncio.gather(*clients, *(other() for other in self._others))
 
     async def _client(self, choice: random.Random) -> None:
         while True:

@@ -52,6 +52,8 @@ class _Actions:
         if route.reply is not None and route.reply.status is not None:
             headers = route.reply.headers or {}
             fields = [[name, self.template(value, ("reply", "headers", name))] for name, value in headers.items()]
+            if route.reply.body and "content-type" not in headers:
+                fields.append(["content-type", "text/plain; charset=utf-8"])
             out["reply"] = {"status": route.reply.status, "body": route.reply.body or "", "headers": fields}
         return out
 

@@ -53,7 +53,7 @@ class HttpForwarded(Model):
     """What upstreams are told about the client."""
 
     x_forwarded: Literal["append", "set", "keep", "off"] = "append"
-    """X-Forwarded-For, -Proto and -Host: the client's address appended, set anew, kept as they came, or removed."""
+    """X-Forwarded-For and -Proto: append = the client's address is appended and -Proto added where there is none; set = both are written anew; keep = as they came; off = removed."""
     forwarded: Literal["off", "append"] = "off"
     """Forwarded (RFC 7239): append an element for the client."""
     via: Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z:-]{1,255}$")] = "off"

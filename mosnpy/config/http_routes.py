@@ -69,13 +69,13 @@ class HttpReply(Reply):
     error: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = (
         None  # type: ignore[assignment]  # one of two forms
     )
-    """Text of an error: HTTP clients get 403 with it."""
+    """Text of an error: HTTP clients get 403 with it, gRPC clients grpc-status 7."""
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     """Status of the answer."""
     body: Annotated[str, StringConstraints(max_length=65_536)] | None = None
     """Its body, as UTF-8."""
     headers: dict[FieldName, FieldValue] | None = None
-    """Its fields; %attribute% stands for an attribute of the request. content-type is text/plain unless it is given."""
+    """Its fields; %attribute% stands for an attribute of the request. content-type is text/plain in UTF-8 unless it is given."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -123,7 +123,7 @@ class Rewrite(Model):
     path: PathText | None = None
     """The whole path; %attributes% are possible."""
     regex: Text | None = None
-    """Regular expression: the first part of the path that fits is replaced by `to`."""
+    """Regular expression: every part of the path that fits is replaced by `to`."""
     to: str | None = None
     """With regex: what it becomes; \\1 to \\9 are its groups, \\0 all of it."""
     host: HostText | None = None

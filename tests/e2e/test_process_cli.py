@@ -258,6 +258,9 @@ class TestDemo:
         assert (int(found[2]), int(found[3])) == (0, 0)
         for word in ("UPSTREAM", "P99", "sessions", "healthy", "MGET", "\x1b["):
             assert (word in done.stdout) == (word != "\x1b["), word  # no escape codes without a terminal
+        for version in ("HTTP/1", "HTTP/2"):
+            found_statuses = re.findall(rf"{version}  GET \S+ +(\d+) ", done.stdout)
+            assert found_statuses == ["200", "200", "301", "403"]
 
     def test_with_real_servers(self, main_server: RedisServer) -> None:
         done = self.demo()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mosnpy.cli.demo import Picture
+from mosnpy.cli.demo_http import WebTraffic, read_answer, serve
 from mosnpy.cli.demo_redis import Store, _serve
 from mosnpy.cli.demo_traffic import Tally, Traffic, _command, _encode, _reply
 
@@ -141,3 +142,47 @@ def test_a_picture_shows_what_came_since_the_one_before() -> None:
     second = picture.draw(stats(3.0, 400, [100, 300, 0]), clusters, Tally(400), 3.0)
     assert "GET        300    400" in second
     assert "550 us" in second
+
+
+def with_site(play: Any) -> Any:
+    """Runs play(address) beside the demo's web server."""
+
+    async def run() -> Any:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            return await asyncio.wait_for(play(server.sockets[0].getsockname()), 20)
+
+    return asyncio.run(run())
+
+
+def test_the_web_server_says_what_it_was_asked() -> None:
+    async def play(address: tuple[str, int]) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET /items/7 HTTP/1.1\r\nhost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: b\r\nX-Client: c\r\n\r\n")
+        first, second = await read_answer(reader), await read_answer(reader)
+        assert (first.status, first.body) == (200, "this is /items/7\n")
+        assert second.body == "path /hello, host b, client c\n"
+        writer.close()
+
+    with_site(play)
+
+
+async def web_traffic(address: tuple[str, int], enough: int) -> Tally:
+    tally = Tally()
+    running = asyncio.create_task(WebTraffic(address, 3, 20_000, tally).run())
+    while tally.replies < enough and tally.errors < enough:
+        await asyncio.sleep(0.005)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return tally
+
+
+def test_web_traffic_finds_nothing_wrong_with_a_good_server() -> None:
+    tally = with_site(lambda address: web_traffic(address, 300))
+    assert (tally.wrong, tally.errors) == (0, 0)
+
+
+def test_web_traffic_notices_a_reply_to_another_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = iter(f"this is page {number}\n" for number in range(10**9))
+    monkeypatch.setattr("mosnpy.cli.demo_http.page_of", lambda path: next(pages))
+    assert with_site(lambda address: web_traffic(address, 300)).wrong > 100
