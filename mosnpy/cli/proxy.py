@@ -14,10 +14,10 @@ _ADMIN = "127.0.0.1", 9901
 
 
 @click.command()
-@click.option("--from", "listen", required=True, metavar="URL", help="Where to listen: redis://:6380, tcp://127.0.0.1:5000, "
-              "redis+unix:///run/proxy.sock. user:password@ before the host: what clients must log in with.")  # fmt: skip
-@click.option("--to", "targets", required=True, multiple=True, metavar="URL", help="Where to send it; several are endpoints "
-              "of one upstream. user:password@ before the host: what the proxy logs in with.")  # fmt: skip
+@click.option("--from", "listen", required=True, metavar="URL", help="Where to listen: redis://:6380, http://:8080, "
+              "tcp://127.0.0.1:5000, redis+unix:///run/proxy.sock. user:password@ before the host: what clients must log in with.")  # fmt: skip
+@click.option("--to", "targets", required=True, multiple=True, metavar="URL", help="Where to send it, also https://, h2c://, "
+              "rediss://; several are endpoints of one upstream. user:password@ before the host: what the proxy logs in with.")  # fmt: skip
 @click.option(
     "--lb", metavar="POLICY", help="How an endpoint is picked: round_robin, random, least_request, ring_hash, maglev."
 )

@@ -109,6 +109,8 @@ class Scope:
     def _find(self, name: str) -> AttributeInfo:
         common = self.attributes.get("common", COMMON)
         own = self.attributes.get(self.protocol, {})
+        if name == "operation" and self.protocol == "http":
+            return replace(common[name], form="method")
         info = own.get(name) or common.get(name) or own.get(f"{self.protocol}.{name}") or self._member(name, own)
         if info is None or info.name.endswith(".*"):
             raise UnknownAttributeError(self._unknown(name))

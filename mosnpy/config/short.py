@@ -1,7 +1,10 @@
 """A proxy in one line: `mosnpy proxy --from redis://:6380 --to redis://127.0.0.1:6379`, as a configuration.
 
-scheme://[user:password@]host:port        redis or tcp; the port may be left out where the protocol has one of its own
+scheme://[user:password@]host:port        redis, http or tcp; the port may be left out where the protocol has one of its own
 scheme+unix:///path, unix:///path         a Unix socket; plain `unix` takes the scheme of the other side
+
+Towards servers also rediss and https (TLS with the system's authorities) and h2c (HTTP/2 without TLS). A listener needs a
+certificate for TLS, and so a configuration file.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["from_urls", "without_passwords"]
 
-_PORTS = {"redis": 6379, "tcp": None}
+_PORTS = {"redis": 6379, "rediss": 6379, "http": 80, "https": 443, "h2c": 80, "tcp": None}
+_FAMILIES = {"rediss": "redis", "https": "http", "h2c": "http"}  # scheme -> that of the listener before it
+_UPSTREAMS = {"http": "http1", "https": "http1", "h2c": "http2", "rediss": "redis"}
 _OTHERS = {
-    "rediss": "TLS is not possible in this version",
     "valkey": "write redis://, the protocol is the same",
-    "http": "this version has no HTTP",
-    "https": "this version has no HTTP",
+    "grpc": "write http:// on this side and h2c:// towards the servers",
+    "ws": "write http://, upgrades are part of it",
     "redis-cluster": "Redis Cluster is not possible in this version: name plain servers with redis://",
     "redis-sentinel": "Sentinel is not possible in this version: name plain servers with redis://",
 }
@@ -53,14 +57,27 @@ def from_urls(
     back = [_parse(target, listening=False) for target in targets]
     if not back:
         raise ConfigError("a proxy needs at least one --to")
-    schemes = {url.scheme for url in (front, *back) if url.scheme}
-    if len(schemes) > 1:
-        raise ConfigError(f"all sides must speak the same protocol, these speak {' and '.join(sorted(schemes))}")
-    if not schemes:
+    families = {_FAMILIES.get(url.scheme, url.scheme) for url in (front, *back) if url.scheme}
+    if len(families) > 1:
+        raise ConfigError(f"all sides must speak the same protocol, these speak {' and '.join(sorted(families))}")
+    if not families:
         raise ConfigError("unix:// doesn't say the protocol: write redis+unix:// or tcp+unix:// on one side")
-    protocol = schemes.pop()
+    protocol = families.pop()
+    if front.scheme in _FAMILIES:
+        why = (
+            "HTTP/2 is part of http://"
+            if front.scheme == "h2c"
+            else "TLS needs a certificate: write a configuration file"
+        )
+        raise ConfigError(f"{front.scheme}:// can't be listened on: {why}")
+    schemes = {url.scheme for url in back if url.scheme} or {protocol}
+    if len(schemes) > 1:
+        raise ConfigError(f"all endpoints must speak the same, these speak {' and '.join(sorted(schemes))}")
+    scheme = schemes.pop()
     listener: dict[str, Any] = {"bind": front.address, "protocol": protocol, "to": "main"}
-    upstream: dict[str, Any] = {"protocol": protocol, "endpoints": [url.address for url in back]}
+    upstream: dict[str, Any] = {"protocol": _UPSTREAMS.get(scheme, scheme), "endpoints": [url.address for url in back]}
+    if scheme in ("https", "rediss"):
+        upstream["tls"] = {}
     if lb is not None:
         upstream["lb"] = lb
     for part, login in ((listener, _login([front], listening=True)), (upstream, _login(back, listening=False))):
@@ -128,9 +145,10 @@ def _parse(text: str, listening: bool) -> _Url:
             raise ConfigError(f"{text!r}: a Unix socket is written unix:///path, with three slashes")
         return _Url(text, scheme, f"unix:{unquote(parts.path)}", user, password)
     if parts.path.strip("/"):
-        raise ConfigError(
-            f"{text!r}: a database can't be chosen for all clients, they SELECT theirs: leave {parts.path} out"
-        )
+        why = "paths are passed on as they come"
+        if _FAMILIES.get(scheme, scheme) == "redis":
+            why = "a database can't be chosen for all clients, they SELECT theirs"
+        raise ConfigError(f"{text!r}: {why}: leave {parts.path} out")
     host = parts.hostname or ""
     if not host and not listening:
         raise ConfigError(f"{text!r} names no host to connect to")

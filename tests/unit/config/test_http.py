@@ -204,6 +204,7 @@ def test_what_routes_become(route: str, keys: dict[str, Any]) -> None:
         ('{match: {path: "/{a=**}/b"}, to: web}', "'{a=**}' stands for all that follow: nothing can come behind it"),
         ('{match: {path: "/*/{b}"}, to: web}', "'*': beside {names} a * is only possible as the last segment"),
         ("{match: {method: get}, to: web}", "methods are told apart by case: did you mean 'GET'?"),
+        ("{match: {operation: get}, to: web}", "methods are told apart by case: did you mean 'GET'?"),
         ("{when: 'method == \"get\"', to: web}", "methods are told apart by case: did you mean 'GET'?"),
         ("{match: {host: 'a.example.com:8080'}, to: web}", "http.host has no port: write 'a.example.com'"),
         ("{match: {scheme: ftp}, to: web}", "http.scheme is one of http, https; not 'ftp'"),

@@ -34,6 +34,17 @@ upstreams:
 """
 
 
+def hosts(count: int) -> str:
+    """Virtual hosts with ten routes each."""
+    rows = []
+    for i in range(count):
+        rows.append(f"      - match: {{host: h{i}.example.com}}\n        routes:")
+        rows += [f"          - {{match: {{path: /p{k}/*}}, to: main}}" for k in range(10)]
+    body = "\n".join(rows)
+    head = "version: 1\nlisteners:\n  web:\n    bind: 127.0.0.1:8080\n    protocol: http\n    routes:\n"
+    return f"{head}{body}\n      - to: main\nupstreams:\n  main: {{protocol: http1, endpoints: [127.0.0.1:9000]}}\n"
+
+
 def cpu(text: str) -> float:
     start = time.process_time()
     assert check_text(text) == []
@@ -49,6 +60,15 @@ def test_ten_times_the_routes_take_about_ten_times_as_long() -> None:
     cpu(routes(10))
     small, large = min(cpu(routes(500)) for _ in range(2)), cpu(routes(5000))
     assert large < small * 25
+
+
+def test_a_thousand_virtual_hosts_with_ten_routes_each() -> None:
+    cpu(hosts(10))
+    assert cpu(hosts(1000)) < 3.0
+    small, large = cpu(hosts(100)), cpu(hosts(1000))
+    assert large < small * 25
+    plan = compile_plan(load_text(hosts(1000)), LocalRegistry(), 1)
+    assert len(plan) < 4_000_000
 
 
 def test_ten_thousand_routes_compile() -> None:

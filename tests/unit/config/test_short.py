@@ -34,6 +34,17 @@ def test_several_targets_are_endpoints() -> None:
     assert sides("tcp://:5000", "tcp://10.0.0.1:1", "tcp://[::1]:2")[1]["endpoints"] == ["10.0.0.1:1", "[::1]:2"]
 
 
+def test_http() -> None:
+    front, main = sides("http://127.0.0.1:8080", "http://127.0.0.1:9000", "http://127.0.0.1")
+    assert front["protocol"] == "http"
+    assert main == {"protocol": "http1", "endpoints": ["127.0.0.1:9000", "127.0.0.1:80"]}
+    assert sides("http://:1", "h2c://127.0.0.1:9000")[1]["protocol"] == "http2"
+    secure = sides("http://:1", "https://www.example.com")[1]
+    assert secure == {"protocol": "http1", "endpoints": ["www.example.com:443"], "tls": {}}
+    assert sides("redis://:1", "rediss://cache.example.com")[1]["tls"] == {}
+    assert sides("http://:1", "http+unix:///run/app.sock")[1]["endpoints"] == ["unix:/run/app.sock"]
+
+
 def test_unix_sockets_take_the_other_sides_protocol() -> None:
     assert sides("redis://:1", "unix:///run/redis.sock")[1]["endpoints"] == ["unix:/run/redis.sock"]
     assert sides("redis+unix:///tmp/a.sock", "unix:///run/redis.sock")[0]["bind"] == "unix:/tmp/a.sock"
@@ -66,10 +77,18 @@ def test_options_are_passed_on() -> None:
     ("listen", "target", "sentence"),
     [
         ("redis://:1", "redis://h/3", "a database can't be chosen for all clients"),
-        ("redis://:1", "rediss://h", "TLS is not possible in this version"),
-        ("redis://:1", "http://h", "this version has no HTTP"),
+        (
+            "rediss://:1",
+            "redis://h",
+            "rediss:// can't be listened on: TLS needs a certificate: write a configuration file",
+        ),
+        ("h2c://:1", "http://h", "h2c:// can't be listened on: HTTP/2 is part of http://"),
+        ("redis://:1", "http://h", "all sides must speak the same protocol, these speak http and redis"),
+        ("http://:1", "grpc://h", "write http:// on this side and h2c:// towards the servers"),
+        ("http://:1", "http://h/path", "leave /path out"),
+        ("http://a:b@:1", "http://h", "http has no user and password"),
         ("redis://:1", "redis-cluster://h", "Redis Cluster is not possible in this version"),
-        ("redis://:1", "ftp://h", "known are redis://, tcp:// and unix://"),
+        ("redis://:1", "ftp://h", "known are redis://, rediss://, http://, https://, h2c://, tcp:// and unix://"),
         ("redis://:1", "tcp://h:1", "all sides must speak the same protocol, these speak redis and tcp"),
         ("redis://:1", "h:1", "'h:1' is no URL: write redis://h:1"),
         ("redis://:1", "redis://", "names no host"),
