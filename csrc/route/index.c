@@ -138,29 +138,43 @@ static uint32_t merge(struct search *s) {
     return s->best;
 }
 
+static inline void begin(struct search *s, const struct index *ix, struct lookup *l) {
+    s->ix = ix;
+    s->lookup = l;
+    s->best = ix->fallback;
+    s->count = s->turn = 0;
+}
+
+static __attribute__((noinline)) uint32_t merge_hit(const struct index *ix, struct lookup *l, struct key_hit hit) {
+    struct search s;
+    begin(&s, ix, l);
+    add_hit(&s, &ix->attrs->trie, hit, false);
+    return merge(&s);
+}
+
 /* The usual table, prefixes or values of one attribute and a catch-all: mostly there is one candidate, and finding it
  * was all. Anything else goes the general way. */
-static inline uint32_t find_by_one(struct search *s) {
-    const struct attr_index *a = s->ix->attrs;
-    const struct attr_value *v = lookup_scalar(s->lookup, a->slot);
-    if (!v) return s->best;
+static inline uint32_t find_by_one(const struct index *ix, struct lookup *l) {
+    const struct attr_index *a = ix->attrs;
+    const struct attr_value *v = lookup_scalar(l, a->slot);
+    if (!v) return ix->fallback;
     struct key_hit hit = keytrie_find(&a->trie, v->s);
     const struct key_leaf *leaf = hit.longest ? hit.longest : hit.exact;
-    if (!leaf) return s->best;
-    if (leaf->count == 1 && leaf->start & 1 && !leaf->up && !(hit.longest && hit.exact)) return leaf->start >> 1;
-    add_hit(s, &a->trie, hit, false);
-    return merge(s);
+    if (!leaf) return ix->fallback;
+    if (leaf->count == 1 && !leaf->up && !(hit.longest && hit.exact)) {
+        uint32_t at = leaf->start >> 1;
+        if (leaf->start & 1) return at;
+        return program_holds_quick(ix->program, ix->starts[at], l) ? at : ix->fallback;
+    }
+    return merge_hit(ix, l, hit);
 }
 
 /* Position in ix of the first route whose predicate holds. Recursion: as deep as indexes lie below each other, LEVELS.
  * */
 static uint32_t find(const struct index *ix, struct lookup *l) {
+    if (ix->simple) return find_by_one(ix, l);
     struct search s;
-    s.ix = ix;
-    s.lookup = l;
-    s.best = ix->fallback;
-    s.count = s.turn = 0;
-    if (ix->simple) return find_by_one(&s);
+    begin(&s, ix, l);
     if (ix->unkeyed_count) add_stream(&s, ix->unkeyed, ix->unkeyed_count);
     for (uint32_t i = 0; i < ix->attr_count; i++) look_up_attribute(&s, &ix->attrs[i]);
     return merge(&s);
@@ -170,5 +184,5 @@ uint32_t index_find(const struct index *ix, const struct message *msg, const str
     if (!ix->attr_count && !ix->unkeyed_count) return ix->fallback;
     struct lookup l;
     lookup_begin(&l, msg, slots);
-    return find(ix, &l);
+    return ix->simple ? find_by_one(ix, &l) : find(ix, &l);
 }
