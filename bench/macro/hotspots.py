@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -68,13 +69,13 @@ def _watch(load: Load, entry: Entry, cores: Cores, directory: Path) -> list[Fact
         if figures["failure"]:
             return [Fact(f"{load.title}: profile", 0, "", None, f"not taken: {figures['failure']}")]
         counter = subprocess.Popen(
-            ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", pids, "--", "sleep", "60"],
+            ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", pids],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         counted = run_load(load, running.port, running.pids, cores, 0.0, 1.0)
-        counter.terminate()
+        counter.send_signal(signal.SIGINT)  # perf prints what it has; started with a command it would wait for its end
         calls = (counter.communicate()[1] or "").split(",")[0]
     per_request = float(figures["cpu_ns"]) / 1000 / float(figures["requests"])
     text = OUT / f"profile-{load.name}.txt"

@@ -47,7 +47,7 @@ def _annotated(dump: Path) -> tuple[int, list[tuple[int, str]]]:
     done = subprocess.run(
         ["callgrind_annotate", "--threshold=100", "--auto=no", str(dump)], capture_output=True, text=True, check=True
     )
-    functions = []
+    functions: dict[str, int] = {}
     total = 0
     for line in done.stdout.splitlines():
         # "1,234 ( 5.6%)  file.c:function [object]"; older versions leave the percentage out
@@ -58,8 +58,11 @@ def _annotated(dump: Path) -> tuple[int, list[tuple[int, str]]]:
         if what.startswith("PROGRAM TOTALS"):
             total = count
         elif ":" in what:
-            functions.append((count, re.sub(r"\s*\[[^]]*\]$", "", what).rpartition("/")[2]))
-    return total, sorted(functions, reverse=True)[:TOP]
+            # what was inlined stands under its own file: it is part of the function all the same
+            name = re.sub(r"\s*\[[^]]*\]$", "", what).rpartition(":")[2]
+            name = re.sub(r"(\.(lto_priv|constprop|isra|part|cold)(\.\d+)?)+$", "", name)
+            functions[name] = functions.get(name, 0) + count
+    return total, sorted(((count, name) for name, count in functions.items()), reverse=True)[:TOP]
 
 
 def count(names: list[str], cores: Cores, directory: Path, tell: Callable[[str], None]) -> list[Fact]:
