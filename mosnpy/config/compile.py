@@ -354,7 +354,7 @@ class _Compiler:
         mirror = route.mirrored
         out: dict[str, Any] = {
             "name": name,
-            "stats": self.registry.block("route", f"{listener}/{name}"),
+            "stats": self.registry.block("route", f"{listener}/{entry.counted_as(stem)}"),
             "when": None if entry.predicate == TRUE else entry.predicate,
             "timeout_ms": route.timeout_ms,
             "mirror": {"to": self.indices[mirror.to], "percent": float(mirror.percent)} if mirror else None,

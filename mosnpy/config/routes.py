@@ -45,7 +45,7 @@ class Rule(Model):
     when: Text | None = None
     """An expression that must hold, such as `access == "read" && redis.key.startsWith("a:")`; with `match`, both must."""
     name: Name | None = None
-    """Name in statistics and logs; without one it is the listener's name and the route's number."""
+    """Name in statistics and logs; without one it is the listener's name and the route's number. Beyond the first 1000 routes of a listener, those without a name are counted together."""
 
 
 class RouteGroup(Rule):

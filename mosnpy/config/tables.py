@@ -31,6 +31,8 @@ __all__ = ["Entry", "Said", "Table", "read_tables", "scopes_of"]
 
 Path = tuple[str | int, ...]
 
+_COUNTED = 1000  # routes of a listener that have statistics of their own without having a name
+
 
 @dataclass(slots=True)
 class Entry:
@@ -46,6 +48,10 @@ class Entry:
     def name(self, stem: str) -> str:
         """Of the plan and statistics: the route's own, else stem.number."""
         return self.flat.name if self.flat.name is not None else f"{stem}.{self.number}"
+
+    def counted_as(self, stem: str) -> str:
+        """Its name in statistics: of many routes without a name, the later ones are counted together."""
+        return self.name(stem) if self.flat.route.name is not None or self.number < _COUNTED else f"{stem}.others"
 
 
 Table: TypeAlias = list[Entry]

@@ -71,6 +71,13 @@ def test_a_thousand_virtual_hosts_with_ten_routes_each() -> None:
     assert len(plan) < 4_000_000
 
 
+def test_many_routes_without_a_name_are_counted_together() -> None:
+    registry = LocalRegistry({"route": 2, "worker": 0})
+    compile_plan(load_text(hosts(200)), registry, 1)
+    counted = [name for kind, name in registry.bases if kind == "route"]
+    assert (len(counted), counted[-1]) == (1001, "web/web.others")
+
+
 def test_ten_thousand_routes_compile() -> None:
     plan = compile_plan(load_text(routes(10_000)), LocalRegistry(), 1)
     assert 500_000 < len(plan) < 3_000_000
