@@ -196,6 +196,7 @@ void *http_listener_new(struct mpack options, struct plan *plan, char *err, size
 void *http_upstream_new(struct mpack options, struct plan *plan, char *err, size_t err_size);
 void http_options_free(void *options);
 void http_core_close(void *state);
+bool http_common_of_conn(const struct message *msg, enum attr_common id, struct attr_value *v);
 void http_reply_failure(struct stream *s, enum failure why, struct slice detail);
 
 extern const struct http_up_side http1_up_side, http2_up_side;

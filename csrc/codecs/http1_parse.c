@@ -50,7 +50,7 @@ static int read_version(const uint8_t *p, const uint8_t *end, unsigned *minor) {
 static struct slice until(const uint8_t *p, const uint8_t *end) { return slice_of(p, (size_t)(end - p)); }
 
 /* "http://authority/path?query". What names the server is the target, whatever Host says (RFC 9112 §3.2.2). A query behind an empty
- * path can't be given as path and query without moving bytes: refused, as it is nothing that clients send. */
+ * path is given alone; http_request.c puts the slash in front. */
 static int absolute_form(struct http_head *h, struct slice target) {
     const uint8_t *p = target.p, *end = p + target.n;
     const uint8_t *colon = memchr(p, ':', target.n < 6 ? target.n : 6);
@@ -62,7 +62,6 @@ static int absolute_form(struct http_head *h, struct slice target) {
     h->authority = until(host, slash);
     if (h->authority.n == 0 || host[0] == ':' || !http_authority_ok(h->authority)) return HTTP1_BAD;
     if (slash == end) h->path = h->method == HTTP_OPTIONS ? SLICE("*") : SLICE("/"); /* RFC 9112 §3.2.4 */
-    else if (*slash == '?') return HTTP1_BAD;
     else h->path = until(slash, end);
     return 0;
 }

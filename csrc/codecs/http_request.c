@@ -25,6 +25,13 @@ static struct slice host_of(struct slice authority, struct http_arena *arena) {
 static uint16_t normalize(struct exchange *x, struct http_head *h, struct http_arena *arena) {
     const struct http_options *o = x->options;
     struct http_path_options how = {.merge_slashes = o->merge_slashes, .escaped_slashes = o->escaped_slashes};
+    if (unlikely(h->path.n && h->path.p[0] == '?')) { /* of "http://host?query" */
+        uint8_t *path = http_arena_take(arena, h->path.n + 1);
+        if (!path) return 431;
+        path[0] = '/';
+        memcpy(path + 1, h->path.p, h->path.n);
+        h->path = slice_of(path, h->path.n + 1);
+    }
     if (!o->normalize || h->path.n == 0 || h->path.p[0] != '/') return 0;
     size_t room = h->path.n + 1;
     struct slice out;
@@ -51,10 +58,31 @@ static struct http_request_view view_of(struct exchange *x, const struct http_he
 
 /* ---- fields of a proxy ---- */
 
-static struct slice client_ip(struct exchange *x, const struct http_request_view *view) {
-    struct message msg = {x->down, view};
-    struct attr_value v;
-    return attr_get(&msg, ATTR_client_ip, 0, &v) ? v.s : SLICE("");
+/* The member of the comma-separated list that is the nth from its end, from 1; empty when it has fewer. */
+static struct slice nth_from_end(struct slice list, uint32_t *n) {
+    const uint8_t *end = list.p + list.n;
+    while (end > list.p) {
+        const uint8_t *comma = memrchr(list.p, ',', (size_t)(end - list.p)), *p = comma ? comma + 1 : list.p,
+                      *last = end;
+        while (p < last && (*p == ' ' || *p == '\t')) p++;
+        while (p < last && (last[-1] == ' ' || last[-1] == '\t')) last--;
+        if (p < last && --*n == 0) return slice_of(p, (size_t)(last - p));
+        end = comma ? comma : list.p;
+    }
+    return SLICE("");
+}
+
+/* With trusted_hops: N the client is whom the Nth proxy before us saw, the Nth address of X-Forwarded-For from its end. */
+bool http_common_of_conn(const struct message *msg, enum attr_common id, struct attr_value *v) {
+    const struct http_request_view *q = msg->body;
+    uint32_t hops = id == ATTR_client_ip && q ? http_options(msg->conn)->trusted_hops : 0;
+    if (id != ATTR_client_ip) return http_common(msg, id, v);
+    for (uint32_t i = q ? q->head->count : 0; hops && i-- > 0;) {
+        if (q->head->fields[i].id != HN_X_FORWARDED_FOR) continue;
+        struct slice address = nth_from_end(q->head->fields[i].value, &hops);
+        if (address.n) return v->s = address, true;
+    }
+    return false;
 }
 
 static uint8_t *put(uint8_t *to, struct slice s) {
@@ -99,7 +127,7 @@ static void x_forwarded(struct exchange *x, const struct http_request_view *view
         return;
     }
     if (o->x_forwarded == XFF_KEEP) return;
-    struct slice ip = client_ip(x, view);
+    struct slice ip = conn_ip(x->down);
     if (o->x_forwarded == XFF_SET) {
         set_field(h, HN_X_FORWARDED_FOR, ip);
         set_field(h, HN_X_FORWARDED_PROTO, view->scheme);
@@ -114,7 +142,7 @@ static void x_forwarded(struct exchange *x, const struct http_request_view *view
 /* RFC 7239 §4: for=, host=, proto=; an IPv6 address is quoted and in brackets. */
 static void forwarded(struct exchange *x, const struct http_request_view *view, struct http_head *h,
                       struct http_arena *arena) {
-    struct slice ip = client_ip(x, view);
+    struct slice ip = conn_ip(x->down);
     bool v6 = ip.n && memchr(ip.p, ':', ip.n);
     uint8_t *begin = http_arena_take(arena, ip.n + h->authority.n + 64), *to = begin;
     if (!begin) return;

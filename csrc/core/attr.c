@@ -77,13 +77,21 @@ bool attr_params_full(void) {
 
 /* --- values --- */
 
-static struct slice client_ip(struct conn *c) {
+struct slice conn_ip(struct conn *c) {
     const char *text = conn_address(c);
     size_t n = strlen(text);
     const char *colon = memrchr(text, ':', n);
     if (colon) n = (size_t)(colon - text);
     if (n >= 2 && text[0] == '[') text++, n -= 2;
     return slice_of(text, n);
+}
+
+/* A protocol may know of clients behind those that connect (HTTP: trusted proxies). */
+static bool client_ip(const struct message *msg, struct attr_value *v) {
+    const struct codec *codec = msg->conn->codec;
+    if (codec->common && codec->common(msg, ATTR_client_ip, v)) return true;
+    v->s = conn_ip(msg->conn);
+    return true;
 }
 
 static bool found(struct slice s, struct attr_value *v) { return v->s = s, s.n != 0; }
@@ -103,7 +111,7 @@ static bool get_common(const struct message *msg, enum attr_common id, uint32_t 
     switch (id) {
     case ATTR_protocol: v->s = slice_of(c->codec->name, strlen(c->codec->name)); return true;
     case ATTR_listener: v->s = c->listener->name; return true;
-    case ATTR_client_ip: v->s = client_ip(c); return true;
+    case ATTR_client_ip: return client_ip(msg, v);
     case ATTR_client_id: return client_id(msg, v);
     case ATTR_tls_sni: return found(tls_sni(c), v);
     case ATTR_tls_subject: return found(tls_subject(c), v);

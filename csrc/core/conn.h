@@ -48,6 +48,7 @@ struct conn {
     bool truncated;       /* TLS: the peer's FIN came without close_notify: bytes may be missing */
     bool reset_on_close;  /* close with RST: the peer must not take what it has for the whole */
     bool cut_off;         /* closed with streams open */
+    bool unsaid;          /* TLS: ends without close_notify, as what is passed on did */
     uint8_t doom;         /* enum failure: to be closed for this reason at the next safe point; 0 = no */
     uint8_t close_reason; /* enum failure */
     uint8_t slab;         /* index in core->conn_slabs this memory belongs to */
@@ -147,6 +148,7 @@ void conn_event(struct conn *c, uint32_t events);
 /* Handles what `readable` and the stash promise; at most a few reads, then the ready list. */
 void conn_read(struct conn *c);
 void conn_list_ready(struct conn *c);
+struct slice conn_ip(struct conn *c);     /* the address alone, without brackets (attr.c) */
 const char *conn_address(struct conn *c); /* "127.0.0.1:1234", "[::1]:1234", or the unix socket's path */
 
 #endif
