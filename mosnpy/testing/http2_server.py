@@ -125,6 +125,7 @@ class Http2Peer:
         self.frames: list[Frame] = []
         self.streams: list[Stream2] = []
         self.goaways: list[GoAwayFrame] = []
+        self.last = 2**31 - 1  # highest stream that is served
         self.end = ""  # "FIN" or "RST"
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: set[int] = set()
@@ -148,8 +149,10 @@ class Http2Peer:
         self.writer.transport.abort()
 
     def goaway(self, last: int | None = None, code: int = Code.NO_ERROR) -> None:
+        """Requests above `last` (default: the highest seen) are ignored from now on."""
         highest = max((stream.id for stream in self.streams), default=0)
-        self.send_now(goaway(highest if last is None else last, code))
+        self.last = min(self.last, highest if last is None else last)
+        self.send_now(goaway(self.last, code))
 
     async def serve(self) -> None:
         self.link.buffer += await self.reader.readexactly(len(PREFACE))
@@ -189,7 +192,7 @@ class Http2Peer:
             case _:
                 pass
         message = self.link.streams.get(frame.stream_id)
-        if message is not None and message.fields and message.id not in self._begun:
+        if message is not None and message.fields and message.id not in self._begun and message.id <= self.last:
             self._begin(message)
 
     def _begin(self, message: Exchange2) -> None:
