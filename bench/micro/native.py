@@ -1,4 +1,4 @@
-"""The C parts of mosnpy under a stop watch: compiles them with a file of loops (parse.c, route.c) into a shared object.
+"""The C parts of mosnpy under a stop watch: compiles them with a file of loops (parse.c, route.c, http.c) into a shared object.
 
 Each loop function takes how often to run, so that Python's own cost of a call (about 1 µs) is divided by thousands. The
 sources are compiled as setup.py does it (-O3, no -march).
@@ -18,6 +18,13 @@ ROOT = HERE.parent.parent
 OUT = ROOT / "build" / "bench" / "micro"
 FLAGS = ["-O3", "-std=gnu11", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden"]
 PARTS = {
+    "http": (
+        [
+            *("csrc/codecs/http.c", "csrc/codecs/http1_parse.c", "csrc/codecs/http1_fields.c"),
+            *("csrc/codecs/http1_chunked.c", "csrc/codecs/hpack*.c", "csrc/core/base.c"),
+        ],
+        [],
+    ),
     "parse": (["csrc/codecs/resp*.c", "csrc/core/base.c"], []),
     "route": (["csrc/route/*.c", "csrc/core/mpack.c", "csrc/core/base.c"], ["-lpcre2-8"]),
 }
