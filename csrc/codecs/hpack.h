@@ -12,6 +12,9 @@ struct hpack_decoder; /* dynamic table; allocated on the first insertion, so an 
 /* `table_max`: SETTINGS_HEADER_TABLE_SIZE we announced (bytes as RFC 7541 §4.1 counts). NULL: out of memory. */
 struct hpack_decoder *hpack_decoder_new(uint32_t table_max);
 void hpack_decoder_free(struct hpack_decoder *d);
+/* The peer has acknowledged our SETTINGS. Until then its table may have the first size, 4096, even if we announced less; after it a
+ * larger one must shrink at the beginning of the next block (RFC 9113 §4.3.1). Optional: without it 4096 stays allowed. */
+void hpack_decoder_acknowledged(struct hpack_decoder *d);
 
 enum hpack_error {
     HPACK_BROKEN = -1, /* COMPRESSION_ERROR: the connection's state is lost */

@@ -1,118 +1,126 @@
-/* Huffman codes of header strings, decoded four bits at a time. RFC 7541 §5.2 and Appendix B. */
-#include "hpack_internal.h"
+/* The code is canonical: codes are given out by length, and by symbol among those of a length. So the lengths say all, and the
+ * tables are made of them when the program starts. A code of up to 8 bits, which is every letter, digit and most of the
+ * punctuation, is found by one look into 256 entries; the longer ones by comparing with the first code of the next length. */
+#include "hpack_huffman.h"
 
-/* The Huffman code of RFC 7541 Appendix B: code and length in bits, by octet; the last one is EOS. Data only. */
-static const struct {
-    uint32_t code;
+#define EOS 256u
+#define SHORT 8u /* bits of the codes looked up at once */
+#define LONGEST 30u
+
+static const uint8_t lengths[EOS + 1] = {
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
+    28, 28, 28, 6,  10, 10, 12, 13, 6,  8,  11, 10, 10, 8,  11, 8,  6,  6,  6,  5,  5,  5,  6,  6,  6,  6,  6,  6,  6,
+    7,  8,  15, 6,  12, 10, 13, 6,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,
+    7,  8,  7,  8,  13, 19, 13, 14, 6,  15, 5,  6,  5,  6,  5,  6,  6,  6,  5,  7,  7,  6,  6,  6,  5,  6,  7,  6,  5,
+    5,  6,  7,  7,  7,  7,  7,  15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23, 24,
+    24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22, 21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22,
+    23, 23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23, 26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26,
+    27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23,
+    22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30};
+
+static struct { uint32_t code, bits; } codes[EOS]; /* to encode */
+static struct { uint8_t symbol, bits; /* bits 0: a longer code */ } brief[1u << SHORT];
+/* Codes longer than SHORT, by length: those below `end` (left-aligned in 32 bits). */
+static struct {
+    uint64_t end;
+    uint32_t begin;
+    uint16_t first; /* index in by_code of the code `begin` */
     uint8_t bits;
-} huffman_codes[257] = {
-    {0x1ff8, 13},    {0x7fffd8, 23},   {0xfffffe2, 28}, {0xfffffe3, 28}, {0xfffffe4, 28},  {0xfffffe5, 28},
-    {0xfffffe6, 28}, {0xfffffe7, 28},  {0xfffffe8, 28}, {0xffffea, 24},  {0x3ffffffc, 30}, {0xfffffe9, 28},
-    {0xfffffea, 28}, {0x3ffffffd, 30}, {0xfffffeb, 28}, {0xfffffec, 28}, {0xfffffed, 28},  {0xfffffee, 28},
-    {0xfffffef, 28}, {0xffffff0, 28},  {0xffffff1, 28}, {0xffffff2, 28}, {0x3ffffffe, 30}, {0xffffff3, 28},
-    {0xffffff4, 28}, {0xffffff5, 28},  {0xffffff6, 28}, {0xffffff7, 28}, {0xffffff8, 28},  {0xffffff9, 28},
-    {0xffffffa, 28}, {0xffffffb, 28},  {0x14, 6},       {0x3f8, 10},     {0x3f9, 10},      {0xffa, 12},
-    {0x1ff9, 13},    {0x15, 6},        {0xf8, 8},       {0x7fa, 11},     {0x3fa, 10},      {0x3fb, 10},
-    {0xf9, 8},       {0x7fb, 11},      {0xfa, 8},       {0x16, 6},       {0x17, 6},        {0x18, 6},
-    {0x0, 5},        {0x1, 5},         {0x2, 5},        {0x19, 6},       {0x1a, 6},        {0x1b, 6},
-    {0x1c, 6},       {0x1d, 6},        {0x1e, 6},       {0x1f, 6},       {0x5c, 7},        {0xfb, 8},
-    {0x7ffc, 15},    {0x20, 6},        {0xffb, 12},     {0x3fc, 10},     {0x1ffa, 13},     {0x21, 6},
-    {0x5d, 7},       {0x5e, 7},        {0x5f, 7},       {0x60, 7},       {0x61, 7},        {0x62, 7},
-    {0x63, 7},       {0x64, 7},        {0x65, 7},       {0x66, 7},       {0x67, 7},        {0x68, 7},
-    {0x69, 7},       {0x6a, 7},        {0x6b, 7},       {0x6c, 7},       {0x6d, 7},        {0x6e, 7},
-    {0x6f, 7},       {0x70, 7},        {0x71, 7},       {0x72, 7},       {0xfc, 8},        {0x73, 7},
-    {0xfd, 8},       {0x1ffb, 13},     {0x7fff0, 19},   {0x1ffc, 13},    {0x3ffc, 14},     {0x22, 6},
-    {0x7ffd, 15},    {0x3, 5},         {0x23, 6},       {0x4, 5},        {0x24, 6},        {0x5, 5},
-    {0x25, 6},       {0x26, 6},        {0x27, 6},       {0x6, 5},        {0x74, 7},        {0x75, 7},
-    {0x28, 6},       {0x29, 6},        {0x2a, 6},       {0x7, 5},        {0x2b, 6},        {0x76, 7},
-    {0x2c, 6},       {0x8, 5},         {0x9, 5},        {0x2d, 6},       {0x77, 7},        {0x78, 7},
-    {0x79, 7},       {0x7a, 7},        {0x7b, 7},       {0x7ffe, 15},    {0x7fc, 11},      {0x3ffd, 14},
-    {0x1ffd, 13},    {0xffffffc, 28},  {0xfffe6, 20},   {0x3fffd2, 22},  {0xfffe7, 20},    {0xfffe8, 20},
-    {0x3fffd3, 22},  {0x3fffd4, 22},   {0x3fffd5, 22},  {0x7fffd9, 23},  {0x3fffd6, 22},   {0x7fffda, 23},
-    {0x7fffdb, 23},  {0x7fffdc, 23},   {0x7fffdd, 23},  {0x7fffde, 23},  {0xffffeb, 24},   {0x7fffdf, 23},
-    {0xffffec, 24},  {0xffffed, 24},   {0x3fffd7, 22},  {0x7fffe0, 23},  {0xffffee, 24},   {0x7fffe1, 23},
-    {0x7fffe2, 23},  {0x7fffe3, 23},   {0x7fffe4, 23},  {0x1fffdc, 21},  {0x3fffd8, 22},   {0x7fffe5, 23},
-    {0x3fffd9, 22},  {0x7fffe6, 23},   {0x7fffe7, 23},  {0xffffef, 24},  {0x3fffda, 22},   {0x1fffdd, 21},
-    {0xfffe9, 20},   {0x3fffdb, 22},   {0x3fffdc, 22},  {0x7fffe8, 23},  {0x7fffe9, 23},   {0x1fffde, 21},
-    {0x7fffea, 23},  {0x3fffdd, 22},   {0x3fffde, 22},  {0xfffff0, 24},  {0x1fffdf, 21},   {0x3fffdf, 22},
-    {0x7fffeb, 23},  {0x7fffec, 23},   {0x1fffe0, 21},  {0x1fffe1, 21},  {0x3fffe0, 22},   {0x1fffe2, 21},
-    {0x7fffed, 23},  {0x3fffe1, 22},   {0x7fffee, 23},  {0x7fffef, 23},  {0xfffea, 20},    {0x3fffe2, 22},
-    {0x3fffe3, 22},  {0x3fffe4, 22},   {0x7ffff0, 23},  {0x3fffe5, 22},  {0x3fffe6, 22},   {0x7ffff1, 23},
-    {0x3ffffe0, 26}, {0x3ffffe1, 26},  {0xfffeb, 20},   {0x7fff1, 19},   {0x3fffe7, 22},   {0x7ffff2, 23},
-    {0x3fffe8, 22},  {0x1ffffec, 25},  {0x3ffffe2, 26}, {0x3ffffe3, 26}, {0x3ffffe4, 26},  {0x7ffffde, 27},
-    {0x7ffffdf, 27}, {0x3ffffe5, 26},  {0xfffff1, 24},  {0x1ffffed, 25}, {0x7fff2, 19},    {0x1fffe3, 21},
-    {0x3ffffe6, 26}, {0x7ffffe0, 27},  {0x7ffffe1, 27}, {0x3ffffe7, 26}, {0x7ffffe2, 27},  {0xfffff2, 24},
-    {0x1fffe4, 21},  {0x1fffe5, 21},   {0x3ffffe8, 26}, {0x3ffffe9, 26}, {0xffffffd, 28},  {0x7ffffe3, 27},
-    {0x7ffffe4, 27}, {0x7ffffe5, 27},  {0xfffec, 20},   {0xfffff3, 24},  {0xfffed, 20},    {0x1fffe6, 21},
-    {0x3fffe9, 22},  {0x1fffe7, 21},   {0x1fffe8, 21},  {0x7ffff3, 23},  {0x3fffea, 22},   {0x3fffeb, 22},
-    {0x1ffffee, 25}, {0x1ffffef, 25},  {0xfffff4, 24},  {0xfffff5, 24},  {0x3ffffea, 26},  {0x7ffff4, 23},
-    {0x3ffffeb, 26}, {0x7ffffe6, 27},  {0x3ffffec, 26}, {0x3ffffed, 26}, {0x7ffffe7, 27},  {0x7ffffe8, 27},
-    {0x7ffffe9, 27}, {0x7ffffea, 27},  {0x7ffffeb, 27}, {0xffffffe, 28}, {0x7ffffec, 27},  {0x7ffffed, 27},
-    {0x7ffffee, 27}, {0x7ffffef, 27},  {0x7fffff0, 27}, {0x3ffffee, 26}, {0x3fffffff, 30},
-};
+} spans[LONGEST - SHORT];
+static uint16_t by_code[EOS + 1]; /* symbols in the order of their codes */
 
-enum { EMIT = 1, ACCEPT = 2, BROKEN = 4 };
+/* Before the constructors without a number, which may encode. */
 
-/* What four more bits do in an inner node of the code's tree: the node they lead to, and at most one octet on the way (no code is shorter
- * than five bits). ACCEPT: the string may end here, what is left over are up to seven bits of EOS' beginning (all ones). */
-struct step {
-    uint8_t node, flags, octet;
-};
-static struct step steps[256][16];
-
-static int16_t tree[256][2]; /* inner nodes: child, or -1 - octet for a leaf; only while the table is made */
-
-static void plant(void) {
-    int nodes = 1;
-    for (int symbol = 0; symbol < 257; symbol++) {
-        int node = 0;
-        for (int bit = huffman_codes[symbol].bits - 1; bit > 0; bit--) {
-            int16_t *child = &tree[node][huffman_codes[symbol].code >> bit & 1];
-            if (*child == 0) *child = (int16_t)nodes++;
-            node = *child;
-        }
-        tree[node][huffman_codes[symbol].code & 1] = (int16_t)(-1 - symbol);
-    }
-}
-
-/* True where fewer than eight bits, all ones, lead from the root to `node`. */
-static bool is_padding(int node) {
-    int at = 0;
-    for (int depth = 0; depth < 8; depth++) {
-        if (at == node) return true;
-        at = tree[at][1];
-    }
-    return false;
-}
-
-__attribute__((constructor)) static void make_steps(void) {
-    plant();
-    for (int from = 0; from < 256; from++) {
-        for (int nibble = 0; nibble < 16; nibble++) {
-            struct step *s = &steps[from][nibble];
-            int node = from;
-            for (int bit = 3; bit >= 0; bit--) {
-                node = tree[node][nibble >> bit & 1];
-                if (node == -1 - 256) s->flags |= BROKEN, node = 0;
-                else if (node < 0) s->flags |= EMIT, s->octet = (uint8_t)(-1 - node), node = 0;
+__attribute__((constructor(101))) static void make_tables(void) {
+    uint32_t code = 0, spans_made = 0, made = 0;
+    for (unsigned bits = 5; bits <= LONGEST; bits++, code <<= 1) {
+        uint32_t first = made, begin = code;
+        for (unsigned symbol = 0; symbol <= EOS; symbol++) {
+            if (lengths[symbol] != bits) continue;
+            by_code[made++] = (uint16_t)symbol;
+            if (symbol < EOS) codes[symbol].code = code, codes[symbol].bits = bits;
+            for (uint32_t tail = 0; bits <= SHORT && tail < 1u << (SHORT - bits); tail++) {
+                brief[code << (SHORT - bits) | tail].symbol = (uint8_t)symbol;
+                brief[code << (SHORT - bits) | tail].bits = (uint8_t)bits;
             }
-            s->node = (uint8_t)node;
-            if (is_padding(node)) s->flags |= ACCEPT;
+            code++;
         }
+        if (bits <= SHORT || made == first) continue;
+        spans[spans_made].begin = begin << (32 - bits), spans[spans_made].end = (uint64_t)code << (32 - bits);
+        spans[spans_made].first = (uint16_t)first, spans[spans_made++].bits = (uint8_t)bits;
     }
 }
 
-ssize_t huffman_decode(const uint8_t *p, size_t n, uint8_t *to, size_t cap) {
-    uint8_t *begin = to, *end = to + cap;
-    uint8_t node = 0, flags = ACCEPT;
-    for (size_t i = 0; i < n * 2; i++) {
-        const struct step *s = &steps[node][i & 1 ? p[i / 2] & 15 : p[i / 2] >> 4];
-        flags = s->flags, node = s->node;
-        if (unlikely(flags & BROKEN)) return -1;
-        if (flags & EMIT) {
-            if (to == end) return -2;
-            *to++ = s->octet;
+/* The symbol of more than SHORT bits at the top of `window`. */
+static unsigned long_symbol(uint32_t window, unsigned *bits) {
+    unsigned i = 0;
+    while (window >= spans[i].end) i++; /* the last one's end is 2^32: every window has a code */
+    *bits = spans[i].bits;
+    return by_code[spans[i].first + ((window - spans[i].begin) >> (32 - spans[i].bits))];
+}
+
+static inline uint64_t load_big(const uint8_t *p) {
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    return __builtin_bswap64(w);
+}
+
+/* `window` holds the next `have` bits at its top and zeros below. Eight bytes come in at once while there are so many. */
+static inline __attribute__((always_inline)) uint8_t *walk(uint8_t *to, const uint8_t *p, size_t n, bool store) {
+    const uint8_t *end = p + n;
+    uint64_t window = 0;
+    unsigned have = 0, bits, symbol;
+    for (;;) {
+        if (likely(end - p >= 8)) {
+            window |= load_big(p) >> have;
+            p += (63 - have) >> 3, have |= 56; /* bits of the last byte that is not counted are there, and come again */
+        } else {
+            for (; have <= 56 && p < end; have += 8) window |= (uint64_t)*p++ << (56 - have);
+            if (have < LONGEST) break;
         }
+        do {
+            symbol = brief[window >> (64 - SHORT)].symbol, bits = brief[window >> (64 - SHORT)].bits;
+            if (unlikely(!bits)) {
+                symbol = long_symbol((uint32_t)(window >> 32), &bits);
+                if (symbol == EOS) return NULL;
+            }
+            if (store) *to = (uint8_t)symbol;
+            to++, window <<= bits, have -= bits;
+        } while (have >= LONGEST);
     }
-    return flags & ACCEPT ? to - begin : -1;
+    while (have) {
+        symbol = brief[window >> (64 - SHORT)].symbol, bits = brief[window >> (64 - SHORT)].bits;
+        if (unlikely(!bits)) symbol = long_symbol((uint32_t)(window >> 32), &bits);
+        if (bits > have) break;
+        if (store) *to = (uint8_t)symbol;
+        to++, window <<= bits, have -= bits;
+    }
+    /* §5.2: the padding is a beginning of EOS, all ones, shorter than a byte. */
+    return have <= 7 && window == ~(UINT64_MAX >> have) ? to : NULL;
+}
+
+uint8_t *hpack_huffman_decode(uint8_t *to, const uint8_t *p, size_t n) { return walk(to, p, n, true); }
+
+ptrdiff_t hpack_huffman_size(const uint8_t *p, size_t n) {
+    uint8_t none, *end = walk(&none, p, n, false);
+    return end ? end - &none : -1;
+}
+
+size_t hpack_huffman_encode(uint8_t *begin, const uint8_t *p, size_t n) {
+    uint64_t bits = 0; /* the low `have` of them are still to be written */
+    unsigned have = 0;
+    uint8_t *to = begin;
+    for (size_t i = 0; i < n; i++) {
+        bits = bits << codes[p[i]].bits | codes[p[i]].code, have += codes[p[i]].bits;
+        if (have < 32) continue;
+        have -= 32;
+        uint32_t word = __builtin_bswap32((uint32_t)(bits >> have));
+        memcpy(to, &word, sizeof word);
+        to += 4;
+        if (unlikely((size_t)(to - begin) >= n)) return 0;
+    }
+    if ((size_t)(to - begin) + (have + 7) / 8 >= n) return 0;
+    for (; have >= 8; have -= 8) *to++ = (uint8_t)(bits >> (have - 8));
+    if (have) *to++ = (uint8_t)(bits << (8 - have) | 0xffu >> have);
+    return (size_t)(to - begin);
 }
