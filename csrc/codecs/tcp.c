@@ -76,6 +76,7 @@ static void tcp_drained(struct conn *c) {
 }
 
 static void tcp_eof(struct conn *c) {
+    if (c->peer) c->peer->unsaid = c->truncated; /* who can tell a cut stream from a whole one shall be able to */
     if (c->peer) conn_shutdown(c->peer);
     else conn_doom(c, FAIL_CLIENT_GONE);
     if (c->shut) conn_mark_dirty(c);

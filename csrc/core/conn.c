@@ -61,7 +61,9 @@ static void close_up(struct conn *c, enum failure why) {
     enum conn_state was = c->state;
     bool peers_fault = why == FAIL_CONNECT || why == FAIL_TIMEOUT || why == FAIL_UPSTREAM_RESET;
     pool_forget(c);
-    if (was < CONN_OPEN && peers_fault) endpoint_failed(c->endpoint);
+    /* A server that does not like our certificate says so only after the handshake of TLS 1.3. */
+    bool refused = c->tls && !c->tls->spoken && why == FAIL_UPSTREAM_RESET;
+    if ((was < CONN_OPEN && peers_fault) || refused) endpoint_failed(c->endpoint);
     else if (c->streams) c->endpoint->stat[ENDPOINT_resets]++;
     c->state = CONN_DEAD; /* before its streams look for another connection */
     stream_up_lost(c, was < CONN_OPEN && peers_fault ? FAIL_CONNECT : why);

@@ -112,6 +112,10 @@ static void conn_at_eof(struct conn *c) {
         conn_broken(c);
         return;
     }
+    if (unlikely(c->truncated && c->side == UP && !c->tls->spoken)) { /* not a word from it: it refused us */
+        conn_broken(c);
+        return;
+    }
     c->eof = true;
     if (c->codec->eof) c->codec->eof(c);
     else if (c->side == UP) conn_close(c, FAIL_UPSTREAM_RESET);
@@ -169,8 +173,6 @@ static void tls_lost(struct conn *c) {
         conn_close(c, FAIL_BAD_REQUEST);
         return;
     }
-    /* A server that does not like our certificate says so only after the handshake of TLS 1.3. */
-    if (c->state == CONN_OPEN && !c->tls->spoken) endpoint_failed(c->endpoint);
     conn_close(c, c->state < CONN_OPEN ? FAIL_CONNECT : FAIL_UPSTREAM_RESET);
 }
 

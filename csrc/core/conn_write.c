@@ -143,7 +143,7 @@ static bool may_leave(struct conn *c) {
 static bool all_said(struct conn *c) {
     if (c->out.bytes) return false;
     if (likely(!c->tls)) return true;
-    tls_bye(c);
+    if (!c->unsaid && !c->reset_on_close) tls_bye(c);
     return flush_secured(c) && c->tls->out.bytes == 0;
 }
 
@@ -153,7 +153,7 @@ void conn_part(struct conn *c, enum failure why) {
     bool idle = c->codec->mode != POOL_PINNED && (why == FAIL_TIMEOUT || why == FAIL_DRAINING);
     bool failed = c->tls->state == TLS_FAILED;
     if (c->tls->state == TLS_HANDSHAKE) tls_count_failure(c);
-    if (c->reset_on_close || c->cut_off || c->out.bytes) return;
+    if (c->reset_on_close || c->cut_off || c->unsaid || c->out.bytes) return;
     if (why == FAIL_NONE || idle) tls_bye(c);
     else if (!failed) return;
     if (c->tls->out.bytes && c->writable) send_queue(c, &c->tls->out);
