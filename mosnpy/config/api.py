@@ -78,7 +78,8 @@ def check_text(
     resolve_names: bool = False,
 ) -> list[Fault]:
     """As check(), for a string."""
-    return _checked(loader.load_text(text, name, env), attributes, resolve_names)
+    with uncollected():
+        return _checked(loader.load_text(text, name, env), attributes, resolve_names)
 
 
 def _listed(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
