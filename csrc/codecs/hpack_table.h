@@ -38,7 +38,7 @@ static inline struct hpack_entry *hpack_entry(const struct hpack_decoder *d, uin
     return &d->entries[(d->next - 1 - i) & (d->slots - 1)];
 }
 static inline const uint8_t *hpack_entry_bytes(const struct hpack_decoder *d, const struct hpack_entry *e) {
-    return d->bytes + (e->at - d->base);
+    return d->bytes ? d->bytes + (e->at - d->base) : (const uint8_t *)""; /* empty values may be all there is */
 }
 /* Which constant this is, and its id in *id. 0: none. */
 uint8_t hpack_known_name(struct slice name, uint8_t *id);
