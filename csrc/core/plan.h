@@ -78,7 +78,7 @@ struct
     uint32_t health_slot;
     struct lane *lanes;
     struct ssl_session_st *tls_session; /* for the next connection to resume; owned, may be NULL */
-    uint32_t connections; /* open or opening */
+    uint32_t connections;               /* open or opening */
     uint32_t inflight;
     uint32_t failures;                    /* connect failures in a row */
     uint32_t ejections;                   /* in a row: doubles the time out */
