@@ -24,34 +24,34 @@ static const uint32_t hops = HTTP_NAMES(HOP_BIT) 0;
 _Static_assert(HN_COUNT <= 32, "a set of names fits in 32 bits");
 
 /* No two names meet in this table: two entries with the same index would not compile (-Woverride-init). */
-#define SLOT(n, first, last) (((n) + 5 * (first) + 32 * (last)) & 63)
-static const uint8_t name_slots[64] = {
-    [SLOT(10, 'c', 'n')] = HN_CONNECTION,
-    [SLOT(10, 'k', 'e')] = HN_KEEP_ALIVE,
-    [SLOT(16, 'p', 'n')] = HN_PROXY_CONNECTION,
-    [SLOT(17, 't', 'g')] = HN_TRANSFER_ENCODING,
-    [SLOT(7, 'u', 'e')] = HN_UPGRADE,
-    [SLOT(2, 't', 'e')] = HN_TE,
-    [SLOT(7, 't', 'r')] = HN_TRAILER,
-    [SLOT(14, 'c', 'h')] = HN_CONTENT_LENGTH,
-    [SLOT(4, 'h', 't')] = HN_HOST,
-    [SLOT(6, 'e', 't')] = HN_EXPECT,
-    [SLOT(15, 'x', 'r')] = HN_X_FORWARDED_FOR,
-    [SLOT(17, 'x', 'o')] = HN_X_FORWARDED_PROTO,
-    [SLOT(16, 'x', 't')] = HN_X_FORWARDED_HOST,
-    [SLOT(9, 'f', 'd')] = HN_FORWARDED,
-    [SLOT(3, 'v', 'a')] = HN_VIA,
-    [SLOT(12, 'x', 'd')] = HN_X_REQUEST_ID,
-    [SLOT(6, 'c', 'e')] = HN_COOKIE,
-    [SLOT(12, 'c', 'e')] = HN_CONTENT_TYPE,
-    [SLOT(4, 'd', 'e')] = HN_DATE,
-    [SLOT(6, 's', 'r')] = HN_SERVER,
-    [SLOT(10, 'u', 't')] = HN_USER_AGENT,
-    [SLOT(6, 'a', 't')] = HN_ACCEPT,
-    [SLOT(12, 'g', 't')] = HN_GRPC_TIMEOUT,
-    [SLOT(11, 'g', 's')] = HN_GRPC_STATUS,
-    [SLOT(12, 'g', 'e')] = HN_GRPC_MESSAGE,
-    [SLOT(14, 'h', 's')] = HN_HTTP2_SETTINGS,
+#define SLOT(n, first, last) [HTTP_NAME_SLOT(n, first, last)]
+const struct http_name_slot http_name_slots[64] = {
+    SLOT(10, 'c', 'n') = {"connection", 10, HN_CONNECTION, 1},
+    SLOT(10, 'k', 'e') = {"keep-alive", 10, HN_KEEP_ALIVE, 1},
+    SLOT(16, 'p', 'n') = {"proxy-connection", 16, HN_PROXY_CONNECTION, 1},
+    SLOT(17, 't', 'g') = {"transfer-encoding", 17, HN_TRANSFER_ENCODING, 1},
+    SLOT(7, 'u', 'e') = {"upgrade", 7, HN_UPGRADE, 1},
+    SLOT(2, 't', 'e') = {"te", 2, HN_TE, 1},
+    SLOT(7, 't', 'r') = {"trailer", 7, HN_TRAILER, 0},
+    SLOT(14, 'c', 'h') = {"content-length", 14, HN_CONTENT_LENGTH, 0},
+    SLOT(4, 'h', 't') = {"host", 4, HN_HOST, 0},
+    SLOT(6, 'e', 't') = {"expect", 6, HN_EXPECT, 0},
+    SLOT(15, 'x', 'r') = {"x-forwarded-for", 15, HN_X_FORWARDED_FOR, 0},
+    SLOT(17, 'x', 'o') = {"x-forwarded-proto", 17, HN_X_FORWARDED_PROTO, 0},
+    SLOT(16, 'x', 't') = {"x-forwarded-host", 16, HN_X_FORWARDED_HOST, 0},
+    SLOT(9, 'f', 'd') = {"forwarded", 9, HN_FORWARDED, 0},
+    SLOT(3, 'v', 'a') = {"via", 3, HN_VIA, 0},
+    SLOT(12, 'x', 'd') = {"x-request-id", 12, HN_X_REQUEST_ID, 0},
+    SLOT(6, 'c', 'e') = {"cookie", 6, HN_COOKIE, 0},
+    SLOT(12, 'c', 'e') = {"content-type", 12, HN_CONTENT_TYPE, 0},
+    SLOT(4, 'd', 'e') = {"date", 4, HN_DATE, 0},
+    SLOT(6, 's', 'r') = {"server", 6, HN_SERVER, 0},
+    SLOT(10, 'u', 't') = {"user-agent", 10, HN_USER_AGENT, 0},
+    SLOT(6, 'a', 't') = {"accept", 6, HN_ACCEPT, 0},
+    SLOT(12, 'g', 't') = {"grpc-timeout", 12, HN_GRPC_TIMEOUT, 0},
+    SLOT(11, 'g', 's') = {"grpc-status", 11, HN_GRPC_STATUS, 0},
+    SLOT(12, 'g', 'e') = {"grpc-message", 12, HN_GRPC_MESSAGE, 0},
+    SLOT(14, 'h', 's') = {"http2-settings", 14, HN_HTTP2_SETTINGS, 1},
 };
 
 static inline uint64_t load64(const uint8_t *p) {
@@ -89,8 +89,8 @@ static bool same_name(const uint8_t *p, const uint8_t *text, size_t n) {
 
 enum http_name http_name_find(const uint8_t *p, size_t n) {
     if (unlikely(n == 0)) return HN_OTHER;
-    unsigned id = name_slots[SLOT(n, p[0] | 0x20u, p[n - 1] | 0x20u)];
-    return name_texts[id].n == n && same_name(p, name_texts[id].p, n) ? (enum http_name)id : HN_OTHER;
+    const struct http_name_slot *slot = &http_name_slots[HTTP_NAME_SLOT(n, p[0] | 0x20u, p[n - 1] | 0x20u)];
+    return slot->n == n && same_name(p, slot->text, n) ? (enum http_name)slot->id : HN_OTHER;
 }
 
 struct slice http_name_text(enum http_name id) {

@@ -42,8 +42,45 @@ static inline int read_line(struct http1_cursor *c) {
     return 1;
 }
 
+#ifdef __SSE2__
+
+/* Lines as nearly all are: a name of less than 16 letters and dashes, ": ", a value of visible ASCII and single spaces inside. Takes
+ * what there is of them; read_line() has the rest, and the errors. */
+static inline void read_usual_lines(struct http1_cursor *c) {
+    const uint8_t *p = c->p, *const end = c->end, *const lo = c->lo;
+    struct http_field *f = c->fields + c->count, *const stop = c->fields + c->max;
+    uint32_t seen = c->seen, twice = c->twice;
+    while (end - p >= 18 && f < stop) {
+        __m128i name = http_load(p);
+        unsigned behind = http_name_mask(name);
+        size_t n = (size_t)__builtin_ctz(behind | 0x10000);
+        if (unlikely(n - 1 > 14) || unlikely(http_load16(p + n) != HTTP_PAIR(':', ' '))) break;
+        const uint8_t *v = p + n + 2, *cr = http_scan_ascii(v, end, lo);
+        if (unlikely(*v <= ' ' || end - cr < 2 || http_load16(cr) != HTTP_PAIR('\r', '\n') || cr[-1] == ' ')) break;
+        const struct http_name_slot *slot = &http_name_slots[HTTP_NAME_SLOT(n, p[0] | 0x20u, p[n - 1] | 0x20u)];
+        *f = (struct http_field){.name = {p, n}, .value = {v, (size_t)(cr - v)}};
+        if (slot->n == n) {
+            __m128i same = _mm_cmpeq_epi8(_mm_or_si128(name, _mm_set1_epi8(0x20)), http_load(slot->text));
+            if (((unsigned)_mm_movemask_epi8(same) | ~0u << n) == ~0u) {
+                uint32_t bit = 1u << slot->id;
+                twice |= seen & bit;
+                if (likely(!(seen & bit))) c->first[slot->id] = (uint16_t)(f - c->fields);
+                seen |= bit;
+                f->id = slot->id, f->drop = slot->hop;
+            }
+        }
+        f++, p = cr + 2;
+    }
+    c->p = p, c->count = (uint32_t)(f - c->fields), c->seen = seen, c->twice = twice;
+}
+
+#else
+static inline void read_usual_lines(struct http1_cursor *c) { (void)c; }
+#endif
+
 int http1_read_fields(struct http1_cursor *c) {
     for (;;) {
+        read_usual_lines(c);
         if (unlikely(c->p == c->end)) return 0;
         if (*c->p == '\r') {
             if (c->p + 1 == c->end) return 0;
@@ -163,6 +200,11 @@ int http1_connection(struct http1_cursor *c, struct http_head *h) {
     h->upgrade = SLICE("");
     h->keep_alive = h->version == 11;
     if (likely(!http1_seen(c, HN_CONNECTION))) return 0;
+    struct slice value = http1_first(c, HN_CONNECTION)->value;
+    if (likely(!http1_twice(c, HN_CONNECTION)) && http_name_find(value.p, value.n) == HN_KEEP_ALIVE) {
+        h->keep_alive = true;
+        return 0;
+    }
     for (uint32_t i = c->first[HN_CONNECTION]; i < c->count; i++) {
         if (c->fields[i].id != HN_CONNECTION) continue;
         int r = options(c, c->fields[i].value, &o);

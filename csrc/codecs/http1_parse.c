@@ -33,8 +33,10 @@ uint16_t http1_error_status(int error) {
 
 /* "HTTP/d.d" at p. 1 and the minor version, 0 it is cut, < 0 an error. The major version is judged when all of it is there. */
 static int read_version(const uint8_t *p, const uint8_t *end, unsigned *minor) {
-    static const uint8_t one[] = "HTTP/1.";
-    if (likely(end - p >= VERSION_SIZE && memcmp(p, one, 7) == 0 && (uint8_t)(p[7] - '0') <= 9)) {
+    static const uint8_t one[] = "HTTP/1.1";
+    *minor = 1;
+    if (likely(end - p >= VERSION_SIZE && http_load64(p) == http_load64(one))) return 1;
+    if (end - p >= VERSION_SIZE && memcmp(p, one, 7) == 0 && (uint8_t)(p[7] - '0') <= 9) {
         *minor = (unsigned)(p[7] - '0');
         return 1;
     }

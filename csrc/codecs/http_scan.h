@@ -16,6 +16,27 @@ static inline bool http_ends_value(uint8_t c) { return (c < 0x20 && c != '\t') |
 /* Bytes that end a request target: space, controls, and '#', which has no place in one. */
 static inline bool http_ends_target(uint8_t c) { return c <= 0x20 || c == 0x7f || c == '#'; }
 
+/* Where a known name is found: by its length, its first and its last letter in lower case. Names the text is too long for do not
+ * exist; what is behind it is 0. */
+struct http_name_slot {
+    uint8_t text[24], n, id, hop;
+};
+#define HTTP_NAME_SLOT(n, first, last) (((n) + 5 * (first) + 32 * (last)) & 63)
+extern const struct http_name_slot http_name_slots[64];
+
+static inline uint16_t http_load16(const uint8_t *p) {
+    uint16_t w;
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+static inline uint64_t http_load64(const uint8_t *p) {
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+/* Two bytes as http_load16() sees them. Little-endian, as everything mosnpy runs on. */
+#define HTTP_PAIR(a, b) ((uint16_t)((a) | (b) << 8))
+
 static inline const uint8_t *http_scan_value_plain(const uint8_t *p, const uint8_t *end) {
     while (p < end && !http_ends_value(*p)) p++;
     return p;
@@ -38,6 +59,11 @@ static inline unsigned http_value_mask(__m128i x) {
     __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
     low = _mm_andnot_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('\t')), low);
     return (unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f))));
+}
+
+/* Those, and tab and bytes above 0x7e, which are rare enough to be looked at again. */
+static inline unsigned http_odd_mask(__m128i x) {
+    return (unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(_mm_add_epi8(x, _mm_set1_epi8(1)), _mm_set1_epi8(0x21)));
 }
 
 static inline unsigned http_target_mask(__m128i x) {
@@ -65,6 +91,10 @@ static inline unsigned http_name_mask(__m128i x) {
 
 static inline const uint8_t *http_scan_value(const uint8_t *p, const uint8_t *end, const uint8_t *lo) {
     HTTP_SCAN(http_value_mask, http_scan_value_plain);
+}
+/* As http_scan_value(), or short of it. */
+static inline const uint8_t *http_scan_ascii(const uint8_t *p, const uint8_t *end, const uint8_t *lo) {
+    HTTP_SCAN(http_odd_mask, http_scan_value_plain);
 }
 static inline const uint8_t *http_scan_target(const uint8_t *p, const uint8_t *end, const uint8_t *lo) {
     HTTP_SCAN(http_target_mask, http_scan_target_plain);
