@@ -122,5 +122,7 @@ enum hello client_hello_read(const uint8_t *p, size_t n, struct client_hello *ou
     enum hello all = join(p, n, message, MESSAGE_HEAD + size);
     if (all == HELLO_MORE && n > CLIENT_HELLO_RAW_MAX) return HELLO_BAD;
     if (all != HELLO_GOOD) return all;
-    return read_body(out, (struct window){message + MESSAGE_HEAD, size, false}) ? HELLO_GOOD : HELLO_BAD;
+    if (read_body(out, (struct window){message + MESSAGE_HEAD, size, false})) return HELLO_GOOD;
+    memset(out, 0, sizeof *out);
+    return HELLO_BAD;
 }
