@@ -5,7 +5,7 @@
 #include <openssl/core_names.h>
 
 /* One side of OpenSSL's callback: what it would be given, and what came of it. */
-static int crypt(struct tls_ticket_keys *keys, uint64_t now_s, uint8_t name[16], uint8_t iv[16], int seal) {
+static int use_key(struct tls_ticket_keys *keys, uint64_t now_s, uint8_t name[16], uint8_t iv[16], int seal) {
     EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
     EVP_MAC *kind = EVP_MAC_fetch(NULL, "HMAC", NULL);
     EVP_MAC_CTX *mac = EVP_MAC_CTX_new(kind);
@@ -27,21 +27,21 @@ static struct tls_ticket_keys keys_of(uint8_t secret) {
 TEST(a_key_opens_for_two_epochs) {
     struct tls_ticket_keys keys = keys_of(1);
     uint8_t name[16], iv[16];
-    CHECK_EQ(crypt(&keys, EPOCH(1000) + 5, name, iv, 1), 1);
-    CHECK_EQ(crypt(&keys, EPOCH(1000) + 5, name, iv, 0), 1);
-    CHECK_EQ(crypt(&keys, EPOCH(1001) - 1, name, iv, 0), 1);
-    CHECK_EQ(crypt(&keys, EPOCH(1001), name, iv, 0), 2); /* and another ticket is given */
-    CHECK_EQ(crypt(&keys, EPOCH(1002) - 1, name, iv, 0), 2);
-    CHECK_EQ(crypt(&keys, EPOCH(1002), name, iv, 0), 0);
+    CHECK_EQ(use_key(&keys, EPOCH(1000) + 5, name, iv, 1), 1);
+    CHECK_EQ(use_key(&keys, EPOCH(1000) + 5, name, iv, 0), 1);
+    CHECK_EQ(use_key(&keys, EPOCH(1001) - 1, name, iv, 0), 1);
+    CHECK_EQ(use_key(&keys, EPOCH(1001), name, iv, 0), 2); /* and another ticket is given */
+    CHECK_EQ(use_key(&keys, EPOCH(1002) - 1, name, iv, 0), 2);
+    CHECK_EQ(use_key(&keys, EPOCH(1002), name, iv, 0), 0);
 }
 
 TEST(workers_with_the_same_secret_agree) {
     struct tls_ticket_keys a = keys_of(1), b = keys_of(1), other = keys_of(2);
     uint8_t name[16], iv[16];
-    CHECK_EQ(crypt(&a, EPOCH(7), name, iv, 1), 1);
-    CHECK_EQ(crypt(&b, EPOCH(7), name, iv, 0), 1);
-    CHECK_EQ(crypt(&b, EPOCH(8), name, iv, 0), 2);
-    CHECK_EQ(crypt(&other, EPOCH(7), name, iv, 0), 0);
+    CHECK_EQ(use_key(&a, EPOCH(7), name, iv, 1), 1);
+    CHECK_EQ(use_key(&b, EPOCH(7), name, iv, 0), 1);
+    CHECK_EQ(use_key(&b, EPOCH(8), name, iv, 0), 2);
+    CHECK_EQ(use_key(&other, EPOCH(7), name, iv, 0), 0);
 }
 
 TEST(keys_differ_by_epoch_and_purpose) {
