@@ -162,9 +162,10 @@ static inline size_t allowed(const struct http2 *s, const struct http_leg *leg, 
     return min_size(min_size(n, (size_t)window), HTTP2_FRAME_MAX);
 }
 
+/* Said again as long as it holds: the exchange may have been resumed for another reason, its connection being open now. */
 static void say_full(struct conn *c, struct http_leg *leg) {
     struct exchange *x = http2_exchange(leg, c->side);
-    if (leg->flags & LEG_FULL || !x) return;
+    if (!x) return;
     leg->flags |= LEG_FULL;
     if (c->side == DOWN) exchange_response_full(x);
     else exchange_request_full(x);
