@@ -21,7 +21,7 @@ _NUMBERS = {"1.2": 0x0303, "1.3": 0x0304}
 ServerName = Annotated[
     str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$", to_lower=True)
 ]
-"""A host name, or `*.` and one: any name one label longer."""
+"""A host name, or `*.` and one."""
 
 
 class Certificate(Model):
