@@ -19,7 +19,7 @@ struct reading {
 };
 
 /* §5.1 with a prefix of so many bits. False: cut, over 2^31 - 1, or longer than any such number needs to be. */
-static bool read_integer(struct reading *r, unsigned prefix, uint32_t *value) {
+static inline bool read_integer(struct reading *r, unsigned prefix, uint32_t *value) {
     uint32_t mask = (1u << prefix) - 1;
     uint64_t v = *r->p++ & mask;
     if (likely(v < mask)) {
@@ -37,7 +37,7 @@ static bool read_integer(struct reading *r, unsigned prefix, uint32_t *value) {
 }
 
 /* §5.2. The size of a Huffman coded one is left open: 0. */
-static bool read_text(struct reading *r, struct hpack_text *t) {
+static inline bool read_text(struct reading *r, struct hpack_text *t) {
     if (r->p == r->end) return false;
     t->huffman = *r->p & 0x80, t->size = 0;
     if (!read_integer(r, 7, &t->n) || t->n > (size_t)(r->end - r->p)) return false;
@@ -94,7 +94,7 @@ static bool copy_entry(struct reading *r, const struct hpack_entry *e, bool name
         return false;
     }
     uint8_t *to = r->arena->p + r->arena->used;
-    if (size) memcpy(to, hpack_entry_bytes(r->d, e), size);
+    if (size) hpack_copy(to, hpack_entry_bytes(r->d, e), size);
     r->arena->used += size;
     f->name = e->known ? hpack_known_text(e->known) : slice_of(to, name);
     f->value = slice_of(to + name, size - name);

@@ -19,7 +19,7 @@ static const uint8_t lengths[EOS + 1] = {
     22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30};
 
 static struct { uint32_t code, bits; } codes[EOS]; /* to encode */
-static struct { uint8_t symbol, bits; /* bits 0: a longer code */ } brief[1u << SHORT];
+static uint16_t brief[1u << SHORT];                /* symbol, and above it the bits; 0: a longer code */
 /* Codes longer than SHORT, by length: those below `end` (left-aligned in 32 bits). */
 static struct {
     uint64_t end;
@@ -39,10 +39,8 @@ __attribute__((constructor(101))) static void make_tables(void) {
             if (lengths[symbol] != bits) continue;
             by_code[made++] = (uint16_t)symbol;
             if (symbol < EOS) codes[symbol].code = code, codes[symbol].bits = bits;
-            for (uint32_t tail = 0; bits <= SHORT && tail < 1u << (SHORT - bits); tail++) {
-                brief[code << (SHORT - bits) | tail].symbol = (uint8_t)symbol;
-                brief[code << (SHORT - bits) | tail].bits = (uint8_t)bits;
-            }
+            for (uint32_t tail = 0; bits <= SHORT && tail < 1u << (SHORT - bits); tail++)
+                brief[code << (SHORT - bits) | tail] = (uint16_t)(bits << 8 | symbol);
             code++;
         }
         if (bits <= SHORT || made == first) continue;
@@ -79,7 +77,7 @@ static inline __attribute__((always_inline)) uint8_t *walk(uint8_t *to, const ui
             if (have < LONGEST) break;
         }
         do {
-            symbol = brief[window >> (64 - SHORT)].symbol, bits = brief[window >> (64 - SHORT)].bits;
+            symbol = brief[window >> (64 - SHORT)], bits = symbol >> 8;
             if (unlikely(!bits)) {
                 symbol = long_symbol((uint32_t)(window >> 32), &bits);
                 if (symbol == EOS) return NULL;
@@ -89,7 +87,7 @@ static inline __attribute__((always_inline)) uint8_t *walk(uint8_t *to, const ui
         } while (have >= LONGEST);
     }
     while (have) {
-        symbol = brief[window >> (64 - SHORT)].symbol, bits = brief[window >> (64 - SHORT)].bits;
+        symbol = brief[window >> (64 - SHORT)], bits = symbol >> 8;
         if (unlikely(!bits)) symbol = long_symbol((uint32_t)(window >> 32), &bits);
         if (bits > have) break;
         if (store) *to = (uint8_t)symbol;

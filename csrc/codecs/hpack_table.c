@@ -1,4 +1,4 @@
-/* Tables of HPACK: the static one, finding its names, and the decoder's. */
+/* Tables of HPACK: the static one, and the decoder's. */
 #include "hpack_table.h"
 #include "hpack_huffman.h"
 
@@ -72,33 +72,6 @@ const struct http_field hpack_static[HPACK_STATIC + 1] = {
 };
 #undef ROW
 
-/* No two names meet here: two entries of the same index would not compile (-Woverride-init). */
-#define SLOT(n, first, last) (((n) + 10 * (first) + 4 * (last)) & 255)
-static const uint8_t name_slots[256] = {
-    [SLOT(14, 'a', 't')] = 15, [SLOT(15, 'a', 'g')] = 16, [SLOT(15, 'a', 'e')] = 17, [SLOT(13, 'a', 's')] = 18,
-    [SLOT(6, 'a', 't')] = 19,  [SLOT(27, 'a', 'n')] = 20, [SLOT(3, 'a', 'e')] = 21,  [SLOT(5, 'a', 'w')] = 22,
-    [SLOT(13, 'a', 'n')] = 23, [SLOT(13, 'c', 'l')] = 24, [SLOT(19, 'c', 'n')] = 25, [SLOT(16, 'c', 'g')] = 26,
-    [SLOT(16, 'c', 'e')] = 27, [SLOT(14, 'c', 'h')] = 28, [SLOT(16, 'c', 'n')] = 29, [SLOT(13, 'c', 'e')] = 30,
-    [SLOT(12, 'c', 'e')] = 31, [SLOT(6, 'c', 'e')] = 32,  [SLOT(4, 'd', 'e')] = 33,  [SLOT(4, 'e', 'g')] = 34,
-    [SLOT(6, 'e', 't')] = 35,  [SLOT(7, 'e', 's')] = 36,  [SLOT(4, 'f', 'm')] = 37,  [SLOT(4, 'h', 't')] = 38,
-    [SLOT(8, 'i', 'h')] = 39,  [SLOT(17, 'i', 'e')] = 40, [SLOT(13, 'i', 'h')] = 41, [SLOT(8, 'i', 'e')] = 42,
-    [SLOT(19, 'i', 'e')] = 43, [SLOT(13, 'l', 'd')] = 44, [SLOT(4, 'l', 'k')] = 45,  [SLOT(8, 'l', 'n')] = 46,
-    [SLOT(12, 'm', 's')] = 47, [SLOT(18, 'p', 'e')] = 48, [SLOT(19, 'p', 'n')] = 49, [SLOT(5, 'r', 'e')] = 50,
-    [SLOT(7, 'r', 'r')] = 51,  [SLOT(7, 'r', 'h')] = 52,  [SLOT(11, 'r', 'r')] = 53, [SLOT(6, 's', 'r')] = 54,
-    [SLOT(10, 's', 'e')] = 55, [SLOT(25, 's', 'y')] = 56, [SLOT(17, 't', 'g')] = 57, [SLOT(10, 'u', 't')] = 58,
-    [SLOT(4, 'v', 'y')] = 59,  [SLOT(3, 'v', 'a')] = 60,  [SLOT(16, 'w', 'e')] = 61,
-};
-
-uint8_t hpack_static_name(struct slice name) {
-    if (unlikely(name.n == 0)) return 0;
-    uint8_t index = name_slots[SLOT(name.n, name.p[0] | 0x20u, name.p[name.n - 1] | 0x20u)];
-    struct slice text = hpack_static[index].name;
-    if (text.n != name.n) return 0;
-    for (size_t i = 0; i < text.n; i++)
-        if (text.p[i] != name.p[i] && (text.p[i] != (name.p[i] | 0x20) || text.p[i] == '-')) return 0;
-    return index;
-}
-
 uint8_t hpack_known_name(struct slice name, uint8_t *id) {
     enum http_name known = http_name_find(name.p, name.n);
     *id = HN_OTHER;
@@ -169,7 +142,7 @@ static bool make_room(struct hpack_decoder *d, uint32_t n, uint32_t keep) {
 
 static void put_text(uint8_t *to, struct hpack_text t) {
     if (t.huffman) hpack_huffman_decode(to, t.p, t.n);
-    else if (t.n) memcpy(to, t.p, t.n);
+    else hpack_copy(to, t.p, t.n);
 }
 
 int hpack_insert(struct hpack_decoder *d, uint8_t known, uint8_t id, struct hpack_text name, struct hpack_text value) {

@@ -9,6 +9,23 @@
 #define HPACK_TABLE_FIRST 4096u /* SETTINGS_HEADER_TABLE_SIZE before any is announced (RFC 9113 §6.5.2) */
 #define HPACK_TABLE_MAX ((1u << 24) - 1)
 
+/* memcpy for strings of a few bytes, which nearly all are, without the call. */
+static inline void hpack_copy(uint8_t *to, const uint8_t *p, size_t n) {
+    uint64_t a, b;
+    uint32_t c, d;
+    if (n > 32) {
+        memcpy(to, p, n);
+    } else if (n >= 8) {
+        for (size_t i = 0; i + 8 < n; i += 8) memcpy(&a, p + i, 8), memcpy(to + i, &a, 8);
+        memcpy(&b, p + n - 8, 8), memcpy(to + n - 8, &b, 8);
+    } else if (n >= 4) {
+        memcpy(&c, p, 4), memcpy(&d, p + n - 4, 4);
+        memcpy(to, &c, 4), memcpy(to + n - 4, &d, 4);
+    } else if (n) {
+        to[0] = p[0], to[n / 2] = p[n / 2], to[n - 1] = p[n - 1];
+    }
+}
+
 extern const struct http_field hpack_static[HPACK_STATIC + 1];
 
 /* A name that is a constant is not stored: 1..HPACK_STATIC the static table's, above that http_name_text(known - HPACK_STATIC). */

@@ -511,7 +511,7 @@ static void check_wire(const uint8_t *end, const char *hex) {
 TEST(common_pairs_are_a_byte) {
     check_wire(hpack_encode_method(wire, SLICE("GET")), "82");
     check_wire(hpack_encode_method(wire, SLICE("POST")), "83");
-    check_wire(hpack_encode_method(wire, SLICE("get")), "028298a9");
+    check_wire(hpack_encode_method(wire, SLICE("get")), "0203676574");
     check_wire(hpack_encode_scheme(wire, SLICE("http")), "86");
     check_wire(hpack_encode_scheme(wire, SLICE("https")), "87");
     check_wire(hpack_encode_path(wire, SLICE("/")), "84");
