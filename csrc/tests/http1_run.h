@@ -1,10 +1,11 @@
 /* A connection that hears nothing but HTTP/1 messages, for tests: bytes come in pieces, and what they mean is written down as text,
  * which must not depend on the pieces.
  *
- * A request:   GET /path host=a.test 1.1 [http://] none|chunked|length=5 keep expect te upgrade=x ; a: 1 ; -connection: x ;
+ * A request:   GET /path host=a.test 1.1 [http://] none|chunked|length=5 keep expect te upgrade=x ; a: 1 ; @connection: x ;
  * A response:  200 OK 1.1 none|chunked|length=5|eof keep upgrade=x ; ...
- * Fields that are dropped have a '-'. Then " body=bytes" and " trailers ; a: 1" where there are any, "\n" at the end of a message, and
- * at last "! 400" for an error, "..." for a message that is cut. */
+ * Fields that are dropped have an '@'. Then " ; =" with the body's bytes and " ; / ; a: 1 ;" for trailers where there are any, "\n" at the
+ * end of a message, and at last "! 400" for an error, "..." for a message that is cut. Bytes that are not visible ASCII, ';' and '\\' are
+ * written \x3b; so what lies between two " ; " is one thing. */
 #ifndef MOSNPY_HTTP1_RUN_H
 #define MOSNPY_HTTP1_RUN_H
 
@@ -36,7 +37,7 @@ static void run_failed(int line, const char *what) {
 
 static void run_text(FILE *to, struct slice s) {
     for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] > ' ' && s.p[i] < 0x7f && s.p[i] != '\\') putc(s.p[i], to);
+        if (s.p[i] > ' ' && s.p[i] < 0x7f && s.p[i] != '\\' && s.p[i] != ';') putc(s.p[i], to);
         else fprintf(to, s.p[i] == ' ' ? " " : "\\x%02x", s.p[i]);
 }
 
@@ -49,7 +50,7 @@ static void run_fields(FILE *to, const struct http_field *f, uint32_t count, con
         RUN_MUST(run_inside(f[i].name, p, n) && run_inside(f[i].value, p, n) && f[i].name.n > 0);
         RUN_MUST(http_value_ok(f[i].value.p, f[i].value.n));
         RUN_MUST(f[i].id == http_name_find(f[i].name.p, f[i].name.n) && f[i].id < HN_COUNT);
-        fputs(f[i].drop ? " ; -" : " ; ", to), run_text(to, f[i].name), fputs(": ", to), run_text(to, f[i].value);
+        fputs(f[i].drop ? " ; @" : " ; ", to), run_text(to, f[i].name), fputs(": ", to), run_text(to, f[i].value);
     }
 }
 
@@ -131,7 +132,7 @@ static int run_chunks(struct http1_run *r, struct run_input *in) {
         ssize_t t = http1_trailers(in->copy, in->have - in->at, &r->limits, fields, RUN_FIELDS, &count);
         if (t < 0) return (int)t;
         if (t > 0) {
-            if (count) fputs(" trailers", r->to);
+            if (count) fputs(" ; /", r->to);
             run_fields(r->to, fields, count, in->copy, (size_t)t);
             run_take(in, (size_t)t);
             return 1;
@@ -144,7 +145,7 @@ static int run_chunks(struct http1_run *r, struct run_input *in) {
 static int run_body(struct http1_run *r, struct run_input *in, const struct http_head *h) {
     uint64_t left = h->body == HTTP_TO_EOF ? UINT64_MAX : h->length;
     if (h->body == HTTP_NO_BODY) return 1;
-    fputs(" body=", r->to);
+    fputs(" ; =", r->to);
     if (h->body == HTTP_CHUNKED) return run_chunks(r, in);
     while (left) {
         size_t n = in->have - in->at;

@@ -100,48 +100,48 @@ static const struct {
     {B("CONNECT b:443 HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n" E), "! 400"},
     /* bodies */
     {B("POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n" E "hello" G H E),
-     "POST / host=a 1.1 length=5 keep ; Host: a ; Content-Length: 5 body=hello\nGET / host=a 1.1 none keep ; Host: "
+     "POST / host=a 1.1 length=5 keep ; Host: a ; Content-Length: 5 ; =hello\nGET / host=a 1.1 none keep ; Host: "
      "a\n"},
-    {B("GET / HTTP/1.0\r\nContent-Length: 3\r\n" E "abc"), "GET / host= 1.0 length=3 ; Content-Length: 3 body=abc\n"},
+    {B("GET / HTTP/1.0\r\nContent-Length: 3\r\n" E "abc"), "GET / host= 1.0 length=3 ; Content-Length: 3 ; =abc\n"},
     {B("POST / HTTP/1.1\r\n" H "Content-Length: 4611686018427387904\r\n" E "x"),
-     "POST / host=a 1.1 length=4611686018427387904 keep ; Host: a ; Content-Length: 4611686018427387904 body=x..."},
+     "POST / host=a 1.1 length=4611686018427387904 keep ; Host: a ; Content-Length: 4611686018427387904 ; =x..."},
     {B("POST / HTTP/1.1\r\n" H "Content-Length: 4611686018427387914\r\n" E), "! 400"},
     {B("POST / HTTP/1.1\r\n" H "Content-Length: 46116860184273879040\r\n" E), "! 400"},
     {B("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n" E "5\r\nhello\r\n0\r\n\r\n" G H E),
-     "POST / host=a 1.1 chunked keep ; Host: a ; -Transfer-Encoding: chunked body=hello\n"
+     "POST / host=a 1.1 chunked keep ; Host: a ; @Transfer-Encoding: chunked ; =hello\n"
      "GET / host=a 1.1 none keep ; Host: a\n"},
     /* Connection, TE, Upgrade, Expect */
-    {B(G H "Connection: close\r\n" E), "GET / host=a 1.1 none ; Host: a ; -Connection: close\n"},
+    {B(G H "Connection: close\r\n" E), "GET / host=a 1.1 none ; Host: a ; @Connection: close\n"},
     {B(G H "Connection: keep-alive, Close\r\n" E),
-     "GET / host=a 1.1 none ; Host: a ; -Connection: keep-alive, Close\n"},
+     "GET / host=a 1.1 none ; Host: a ; @Connection: keep-alive, Close\n"},
     {B("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\nKeep-Alive: 5\r\n" E),
-     "GET / host= 1.0 none keep ; -Connection: Keep-Alive ; -Keep-Alive: 5\n"},
+     "GET / host= 1.0 none keep ; @Connection: Keep-Alive ; @Keep-Alive: 5\n"},
     {B("GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n" E),
-     "GET / host= 1.0 none ; -Connection: keep-alive ; -Connection: close\n"},
+     "GET / host= 1.0 none ; @Connection: keep-alive ; @Connection: close\n"},
     {B(G H "X-a: 1\r\nConnection: x-A,, x-missing ,Cookie\r\nx-A: 2\r\nX-b: 3\r\nCookie: c\r\n" E),
-     "GET / host=a 1.1 none keep ; Host: a ; -X-a: 1 ; -Connection: x-A,, x-missing ,Cookie ; -x-A: 2 ; X-b: 3 ; "
+     "GET / host=a 1.1 none keep ; Host: a ; @X-a: 1 ; @Connection: x-A,, x-missing ,Cookie ; @x-A: 2 ; X-b: 3 ; "
      "-Cookie: "
      "c\n"},
     {B(G H "Proxy-Connection: close\r\nTrailer: X\r\nHTTP2-Settings: x\r\n" E),
-     "GET / host=a 1.1 none keep ; Host: a ; -Proxy-Connection: close ; Trailer: X ; -HTTP2-Settings: x\n"},
-    {B(G H "TE: gzip, Trailers\r\n" E), "GET / host=a 1.1 none keep te ; Host: a ; -TE: gzip, Trailers\n"},
-    {B(G H "TE: trailers2\r\n" E), "GET / host=a 1.1 none keep ; Host: a ; -TE: trailers2\n"},
+     "GET / host=a 1.1 none keep ; Host: a ; @Proxy-Connection: close ; Trailer: X ; @HTTP2-Settings: x\n"},
+    {B(G H "TE: gzip, Trailers\r\n" E), "GET / host=a 1.1 none keep te ; Host: a ; @TE: gzip, Trailers\n"},
+    {B(G H "TE: trailers2\r\n" E), "GET / host=a 1.1 none keep ; Host: a ; @TE: trailers2\n"},
     {B(G H "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" E),
-     "GET / host=a 1.1 none keep upgrade=websocket ; Host: a ; -Upgrade: websocket ; -Connection: keep-alive, "
+     "GET / host=a 1.1 none keep upgrade=websocket ; Host: a ; @Upgrade: websocket ; @Connection: keep-alive, "
      "Upgrade\n"},
-    {B(G H "Upgrade: websocket\r\n" E), "GET / host=a 1.1 none keep ; Host: a ; -Upgrade: websocket\n"},
-    {B(G H "Connection: upgrade\r\n" E), "GET / host=a 1.1 none keep ; Host: a ; -Connection: upgrade\n"},
+    {B(G H "Upgrade: websocket\r\n" E), "GET / host=a 1.1 none keep ; Host: a ; @Upgrade: websocket\n"},
+    {B(G H "Connection: upgrade\r\n" E), "GET / host=a 1.1 none keep ; Host: a ; @Connection: upgrade\n"},
     {B("GET / HTTP/1.0\r\n" H "Upgrade: x\r\nConnection: upgrade\r\n" E),
-     "GET / host=a 1.0 none ; Host: a ; -Upgrade: x ; -Connection: upgrade\n"},
+     "GET / host=a 1.0 none ; Host: a ; @Upgrade: x ; @Connection: upgrade\n"},
     {B(G H "Upgrade: h2c\r\nConnection: upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n" E),
-     "GET / host=a 1.1 none keep ; Host: a ; -Upgrade: h2c ; -Connection: upgrade, HTTP2-Settings ; -HTTP2-Settings: "
+     "GET / host=a 1.1 none keep ; Host: a ; @Upgrade: h2c ; @Connection: upgrade, HTTP2-Settings ; @HTTP2-Settings: "
      "AAMAAABk\n"},
     {B("POST / HTTP/1.1\r\n" H "Upgrade: x\r\nConnection: upgrade\r\nContent-Length: 1\r\n" E "a"),
-     "POST / host=a 1.1 length=1 keep ; Host: a ; -Upgrade: x ; -Connection: upgrade ; Content-Length: 1 body=a\n"},
+     "POST / host=a 1.1 length=1 keep ; Host: a ; @Upgrade: x ; @Connection: upgrade ; Content-Length: 1 ; =a\n"},
     {B("POST / HTTP/1.1\r\n" H "Expect: 100-Continue\r\nContent-Length: 1\r\n" E "a"),
-     "POST / host=a 1.1 length=1 keep expect ; Host: a ; Expect: 100-Continue ; Content-Length: 1 body=a\n"},
+     "POST / host=a 1.1 length=1 keep expect ; Host: a ; Expect: 100-Continue ; Content-Length: 1 ; =a\n"},
     {B("POST / HTTP/1.0\r\n" H "Expect: x\r\nContent-Length: 1\r\n" E "a"),
-     "POST / host=a 1.0 length=1 ; Host: a ; -Expect: x ; Content-Length: 1 body=a\n"},
+     "POST / host=a 1.0 length=1 ; Host: a ; @Expect: x ; Content-Length: 1 ; =a\n"},
     {B(G H "Expect:\r\n" E), "! 417"},
     {B(G H "Expect: 100-continue\r\nExpect: x\r\n" E), "! 417"},
 };
@@ -161,18 +161,17 @@ static const struct {
     size_t n;
     const char *want;
 } responses[] = {
-    {HTTP_GET, B(OK "Content-Length: 2\r\n" E "hi"), "200 OK 1.1 length=2 keep ; Content-Length: 2 body=hi\n"},
+    {HTTP_GET, B(OK "Content-Length: 2\r\n" E "hi"), "200 OK 1.1 length=2 keep ; Content-Length: 2 ; =hi\n"},
     {HTTP_GET, B(OK "Content-Length: 0\r\n" E), "200 OK 1.1 none keep ; Content-Length: 0\n"},
-    {HTTP_GET, B(OK TE E "2\r\nhi\r\n0\r\n\r\n"), "200 OK 1.1 chunked keep ; -Transfer-Encoding: chunked body=hi\n"},
-    {HTTP_GET, B(OK E "hi"), "200 OK 1.1 eof body=hi\n"},
-    {HTTP_GET, B("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n" E "hi"),
-     "200 OK 1.0 length=2 ; Content-Length: 2 body=hi\n"},
+    {HTTP_GET, B(OK TE E "2\r\nhi\r\n0\r\n\r\n"), "200 OK 1.1 chunked keep ; @Transfer-Encoding: chunked ; =hi\n"},
+    {HTTP_GET, B(OK E "hi"), "200 OK 1.1 eof ; =hi\n"},
+    {HTTP_GET, B("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n" E "hi"), "200 OK 1.0 length=2 ; Content-Length: 2 ; =hi\n"},
     {HTTP_GET, B("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n" E "hi"),
-     "200 OK 1.0 length=2 keep ; -Connection: keep-alive ; Content-Length: 2 body=hi\n"},
+     "200 OK 1.0 length=2 keep ; @Connection: keep-alive ; Content-Length: 2 ; =hi\n"},
     {HTTP_GET, B("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" E "hi"),
-     "200 OK 1.0 eof ; -Connection: keep-alive body=hi\n"},
+     "200 OK 1.0 eof ; @Connection: keep-alive ; =hi\n"},
     {HTTP_GET, B(OK "Connection: close\r\nContent-Length: 2\r\n" E "hi"),
-     "200 OK 1.1 length=2 ; -Connection: close ; Content-Length: 2 body=hi\n"},
+     "200 OK 1.1 length=2 ; @Connection: close ; Content-Length: 2 ; =hi\n"},
     {HTTP_GET, B(OK "Content-Length: 2\r\n" TE E), "! 400"},
     {HTTP_GET, B(OK "Content-Length: 2\r\nContent-Length: 2\r\n" E), "! 400"},
     {HTTP_GET, B(OK "Content-Length: 2, 2\r\n" E), "! 400"},
@@ -182,23 +181,23 @@ static const struct {
     /* no body whatever the fields say */
     {HTTP_HEAD, B(OK "Content-Length: 2\r\n" E OK E),
      "200 OK 1.1 none keep ; Content-Length: 2\n200 OK 1.1 none keep\n"},
-    {HTTP_HEAD, B(OK TE E), "200 OK 1.1 none keep ; -Transfer-Encoding: chunked\n"},
+    {HTTP_HEAD, B(OK TE E), "200 OK 1.1 none keep ; @Transfer-Encoding: chunked\n"},
     {HTTP_GET, B("HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n" E),
      "304 Not Modified 1.1 none keep ; Content-Length: 2\n"},
     {HTTP_GET, B("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n" E),
-     "204 No Content 1.1 none keep ; -Content-Length: 2\n"},
+     "204 No Content 1.1 none keep ; @Content-Length: 2\n"},
     {HTTP_GET,
      B("HTTP/1.1 100 Continue\r\n" E "HTTP/1.1 103 Early Hints\r\nLink: x\r\n" E OK "Content-Length: 1\r\n" E "a"),
      "100 Continue 1.1 none keep\n103 Early Hints 1.1 none keep ; Link: x\n"
-     "200 OK 1.1 length=1 keep ; Content-Length: 1 body=a\n"},
+     "200 OK 1.1 length=1 keep ; Content-Length: 1 ; =a\n"},
     {HTTP_CONNECT, B("HTTP/1.1 200 Established\r\nContent-Length: 9\r\n" E),
-     "200 Established 1.1 none keep ; -Content-Length: 9\n"},
+     "200 Established 1.1 none keep ; @Content-Length: 9\n"},
     {HTTP_CONNECT, B("HTTP/1.1 407 No\r\nContent-Length: 2\r\n" E "no"),
-     "407 No 1.1 length=2 keep ; Content-Length: 2 body=no\n"},
+     "407 No 1.1 length=2 keep ; Content-Length: 2 ; =no\n"},
     {HTTP_GET, B("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" E),
-     "101 Switching Protocols 1.1 none keep upgrade=websocket ; -Upgrade: websocket ; -Connection: Upgrade\n"},
+     "101 Switching Protocols 1.1 none keep upgrade=websocket ; @Upgrade: websocket ; @Connection: Upgrade\n"},
     {HTTP_GET, B("HTTP/1.1 200 OK\r\nUpgrade: h2\r\nConnection: Upgrade\r\nContent-Length: 1\r\n" E "a"),
-     "200 OK 1.1 length=1 keep ; -Upgrade: h2 ; -Connection: Upgrade ; Content-Length: 1 body=a\n"},
+     "200 OK 1.1 length=1 keep ; @Upgrade: h2 ; @Connection: Upgrade ; Content-Length: 1 ; =a\n"},
     /* status lines */
     {HTTP_HEAD, B("HTTP/1.1 200\r\n" E), "200  1.1 none keep\n"},
     {HTTP_HEAD, B("HTTP/1.1 200 \r\n" E), "200  1.1 none keep\n"},
@@ -222,7 +221,7 @@ static const struct {
     {HTTP_HEAD, B(OK "X: a\r\n b\r\n" E), "! 400"},
     {HTTP_HEAD, B(OK "X : a\r\n" E), "! 400"},
     {HTTP_HEAD, B("HTTP/1.1 2"), "..."},
-    {HTTP_GET, B(OK "Content-Length: 3\r\n" E "hi"), "200 OK 1.1 length=3 keep ; Content-Length: 3 body=hi..."},
+    {HTTP_GET, B(OK "Content-Length: 3\r\n" E "hi"), "200 OK 1.1 length=3 keep ; Content-Length: 3 ; =hi..."},
 };
 
 TEST(responses_mean_the_same_however_they_come) {
