@@ -106,18 +106,18 @@ static const struct slice method_texts[] = {{(const uint8_t *)"", 0},
 #undef X
 };
 
+#define IS(m) (memcmp(p, #m, sizeof(#m) - 1) == 0 ? HTTP_##m : HTTP_OTHER_METHOD)
 enum http_method http_method_find(const uint8_t *p, size_t n) {
-    unsigned m = HTTP_OTHER_METHOD;
     switch (n) {
-    case 3: m = p[0] == 'G' ? HTTP_GET : HTTP_PUT; break;
-    case 4: m = p[0] == 'P' ? HTTP_POST : HTTP_HEAD; break;
-    case 5: m = p[0] == 'P' ? HTTP_PATCH : HTTP_TRACE; break;
-    case 6: m = HTTP_DELETE; break;
-    case 7: m = p[0] == 'C' ? HTTP_CONNECT : HTTP_OPTIONS; break;
+    case 3: return p[0] == 'G' ? IS(GET) : IS(PUT);
+    case 4: return p[0] == 'P' ? IS(POST) : IS(HEAD);
+    case 5: return p[0] == 'P' ? IS(PATCH) : IS(TRACE);
+    case 6: return IS(DELETE);
+    case 7: return p[0] == 'C' ? IS(CONNECT) : IS(OPTIONS);
     default: return HTTP_OTHER_METHOD;
     }
-    return memcmp(p, method_texts[m].p, n) == 0 ? (enum http_method)m : HTTP_OTHER_METHOD;
 }
+#undef IS
 
 struct slice http_method_text(enum http_method m) {
     return m < countof(method_texts) ? method_texts[m] : method_texts[0];
@@ -264,6 +264,7 @@ bool http_authority_ok(struct slice s) {
         p = literal_end(p, end);
         return p && port_ok(p, end);
     }
+    while (end - p >= 4 && (host_table[p[0]] & host_table[p[1]] & host_table[p[2]] & host_table[p[3]])) p += 4;
     while (p < end && host_table[*p]) p++;
     return p > s.p && port_ok(p, end);
 }

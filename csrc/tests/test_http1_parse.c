@@ -120,7 +120,7 @@ static const struct {
      "GET / host= 1.0 none ; @Connection: keep-alive ; @Connection: close\n"},
     {B(G H "X-a: 1\r\nConnection: x-A,, x-missing ,Cookie\r\nx-A: 2\r\nX-b: 3\r\nCookie: c\r\n" E),
      "GET / host=a 1.1 none keep ; Host: a ; @X-a: 1 ; @Connection: x-A,, x-missing ,Cookie ; @x-A: 2 ; X-b: 3 ; "
-     "-Cookie: "
+     "@Cookie: "
      "c\n"},
     {B(G H "Proxy-Connection: close\r\nTrailer: X\r\nHTTP2-Settings: x\r\n" E),
      "GET / host=a 1.1 none keep ; Host: a ; @Proxy-Connection: close ; Trailer: X ; @HTTP2-Settings: x\n"},
