@@ -92,11 +92,12 @@ struct http2 {
     uint64_t end_pos;   /* where that frame begins in conn->out */
     uint32_t end_id;    /* of which stream */
     uint32_t closed_count;
-    uint32_t closed[HTTP2_CLOSED]; /* ring: (id << 1 | ended by us with RST_STREAM); ids have 31 bits */
+    uint32_t closed[HTTP2_CLOSED]; /* ring: (id / 2) << 2 | enum http2_past; ids are odd */
     uint16_t flood[FLOODS];
     uint64_t flood_ms;    /* when they were last halved */
     uint64_t deadline_ms; /* for the preface, or the rest of a head; 0: none */
     uint64_t sweep_ms;    /* when bodies and rests are looked at next; 0: there are none */
+    uint64_t leave_ms;    /* when the final GOAWAY is sent even if nobody has answered the PING */
     struct timer later;   /* up: exchanges to fail outside of their own calls */
 };
 
@@ -124,10 +125,13 @@ static inline struct exchange *http2_exchange(struct http_leg *leg, enum conn_si
 struct http_leg *http2_find(const struct http2 *s, uint32_t id); /* NULL: no open stream */
 int http2_add(struct http2 *s, struct http_leg *leg);            /* by leg->id, which is not there; -1: out of memory */
 void http2_replace(struct http2 *s, uint32_t id, struct http_leg *leg);
-/* Takes the leg off table and list, frees what it holds; leg->id is 0 afterwards. `reset`: we sent RST_STREAM. */
-void http2_remove(struct conn *c, struct http_leg *leg, bool reset);
-enum http2_past { PAST_UNKNOWN, PAST_NEVER, PAST_ENDED, PAST_RESET };
-/* What became of stream `id`, which is not open and not above last_id. */
+/* What became of a stream that is not open: both sides ended it, we reset it, the peer did; or it is so long ago that nobody
+ * knows, or it was passed over. */
+enum http2_past { PAST_ENDED, PAST_RESET, PAST_GONE, PAST_UNKNOWN, PAST_NEVER };
+void http2_remember(struct http2 *s, uint32_t id, enum http2_past how); /* one of the first three */
+/* Takes the leg off table and list, frees what it holds; leg->id is 0 afterwards. */
+void http2_remove(struct conn *c, struct http_leg *leg, enum http2_past how);
+/* `id` is not open and not above last_id. */
 enum http2_past http2_past(const struct http2 *s, uint32_t id);
 
 /* ---- http2_send.c ---- */
@@ -162,6 +166,7 @@ void http2_resume(struct conn *c, struct http_leg *leg);
 
 /* ---- http2_conn.c ---- */
 
+extern const uint8_t http2_leave_ping[8];
 int http2_open(struct conn *c);
 ssize_t http2_feed(struct conn *c, const uint8_t *p, size_t n);
 /* GOAWAY with this code; the connection ends when feed() returns, or at the next safe point. */
@@ -172,6 +177,7 @@ bool http2_flooded(struct conn *c, enum http2_flood kind);
 int http2_decode(struct conn *c, const uint8_t *block, size_t n, uint32_t max_bytes, uint32_t max_fields,
                  uint32_t *count, bool *too_large);
 void http2_goaway(struct conn *c, uint32_t last_id, enum http2_error code);
+void http2_goaway_final(struct conn *c); /* down: streams up to the last one seen are served, none beyond */
 /* Down: no stream is open any more and none will come: closes. */
 void http2_maybe_finish(struct conn *c);
 void http2_close(struct conn *c);

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-static const uint8_t leave_ping[8] = {'l', 'e', 'a', 'v', 'i', 'n', 'g', 0};
+const uint8_t http2_leave_ping[8] = {'l', 'e', 'a', 'v', 'i', 'n', 'g', 0};
 
 struct http2_state *http2_state(struct core *core) {
     void **at = &core->codec_state[codec_index(&http2_codec)];
@@ -115,9 +115,17 @@ void http2_fail(struct conn *c, enum http2_error code) {
     if (!s->feeding) conn_doom(c, c->side == DOWN ? FAIL_BAD_REQUEST : FAIL_BAD_REPLY);
 }
 
+void http2_goaway_final(struct conn *c) {
+    struct http2 *s = http2(c);
+    s->goaway_sent = true, s->goaway_id = s->last_id;
+    http2_goaway(c, s->last_id, H2_NO_ERROR);
+}
+
 void http2_maybe_finish(struct conn *c) {
-    const struct http2 *s = http2(c);
-    if (c->side == DOWN && s->goaway_sent && s->count == 0 && s->phase != H2_FAILED) conn_finish(c);
+    struct http2 *s = http2(c);
+    if (c->side == UP || s->count || s->phase == H2_FAILED || !(s->goaway_sent || s->goaway_seen)) return;
+    if (!s->goaway_sent) http2_goaway_final(c);
+    conn_finish(c);
 }
 
 bool http2_flooded(struct conn *c, enum http2_flood kind) {
@@ -205,6 +213,7 @@ static bool stray_data(struct conn *c, uint32_t id) {
     if (id > s->goaway_id) return true;
     switch (http2_past(s, id)) {
     case PAST_RESET: return true; /* sent before it knew */
+    case PAST_GONE:
     case PAST_UNKNOWN:
         if (http2_flooded(c, FLOOD_ERROR)) return false;
         http2_reset(c, id, H2_STREAM_CLOSED);
@@ -408,20 +417,11 @@ static void on_ping(struct conn *c, const struct http2_frame *f, const uint8_t *
     struct http2 *s = http2(c);
     if (!(f->flags & H2_ACK)) {
         if (!http2_flooded(c, FLOOD_PING)) http2_control(c, H2_PING, H2_ACK, 0, p, 8);
-    } else if (s->leaving && !s->goaway_sent && memcmp(p, leave_ping, 8) == 0) {
+    } else if (s->leaving && !s->goaway_sent && memcmp(p, http2_leave_ping, 8) == 0) {
         /* Whatever the client sent before it knew of the first GOAWAY is here: this is the real last id. */
-        s->goaway_sent = true, s->goaway_id = s->last_id;
-        http2_goaway(c, s->last_id, H2_NO_ERROR);
+        http2_goaway_final(c);
         http2_maybe_finish(c);
     }
-}
-
-void http2_down_drain(struct conn *c) {
-    struct http2 *s = http2(c);
-    if (s->phase == H2_UNOPENED || s->phase == H2_FAILED || s->leaving || c->state != CONN_OPEN) return;
-    s->leaving = true;
-    http2_goaway(c, HTTP2_ID_MAX, H2_NO_ERROR);
-    http2_control(c, H2_PING, 0, 0, leave_ping, 8);
 }
 
 static void on_window_update(struct conn *c, const struct http2_frame *f, const uint8_t *p) {
@@ -475,7 +475,9 @@ static void on_frame(struct conn *c, const struct http2_frame *f, const uint8_t 
     case H2_PUSH_PROMISE: http2_fail(c, H2_PROTOCOL_ERROR); break; /* §8.4: clients don't, and we told servers not to */
     case H2_PING: on_ping(c, f, p); break;
     case H2_GOAWAY:
+        http2(c)->goaway_seen = true;
         if (c->side == UP) http2_up_goaway(c, http2_u32(p) & HTTP2_ID_MAX);
+        else http2_maybe_finish(c); /* it has no more to ask */
         break;
     case H2_WINDOW_UPDATE: on_window_update(c, f, p); break;
     case H2_CONTINUATION: on_continuation(c, f, p); break;
@@ -558,10 +560,11 @@ ssize_t http2_feed(struct conn *c, const uint8_t *p, size_t n) {
         at += some = step(c, p + at, n - at);
     s->feeding = false;
     if (unlikely(c->state >= CONN_FINISHING)) return (ssize_t)n;
-    if (unlikely(s->phase == H2_FAILED)) {
+    if (unlikely(s->phase == H2_FAILED)) { /* streams end now; the connection does when its GOAWAY is written */
+        c->max_streams = 0;
         if (c->side == DOWN) stream_orphan_all(c);
-        else conn_flush(c); /* the GOAWAY: closing throws away what is queued */
-        return c->side == DOWN ? FEED_FINISH : FEED_CLOSE;
+        else stream_up_lost(c, FAIL_BAD_REPLY);
+        return c->side == UP && !c->writable ? FEED_CLOSE : FEED_FINISH; /* no server is waited for */
     }
     if (s->pump) http2_pump(c);
     watch_head(c, at < n && !c->paused);

@@ -4,15 +4,14 @@
 #include <stdlib.h>
 
 #define SWEEP_MS 1000u
+#define LEAVE_MS 3000u
 #define BODY_RATE 500u /* bytes that buy a request body another second */
 
 /* ---- requests ---- */
 
-static void remember_reset(struct http2 *s, uint32_t id) { s->closed[s->closed_count++ % HTTP2_CLOSED] = id << 1 | 1; }
-
 /* A request that is not taken: nothing of it was looked at. */
 static void refuse(struct conn *c, uint32_t id, enum http2_error code) {
-    remember_reset(http2(c), id);
+    http2_remember(http2(c), id, PAST_RESET);
     if (!http2_flooded(c, FLOOD_ERROR)) http2_reset(c, id, code);
 }
 
@@ -99,6 +98,7 @@ static void late(struct conn *c, uint32_t id) {
     case PAST_UNKNOWN:
         if (!http2_flooded(c, FLOOD_ERROR)) http2_reset(c, id, H2_STREAM_CLOSED);
         return;
+    case PAST_GONE:
     case PAST_ENDED: http2_fail(c, H2_STREAM_CLOSED); return;
     case PAST_NEVER: http2_fail(c, H2_PROTOCOL_ERROR); return;
     }
@@ -138,14 +138,14 @@ void http2_down_broken(struct conn *c, struct http_leg *leg, enum http2_error co
     struct exchange *x = http2_exchange(leg, DOWN);
     if (http2_flooded(c, FLOOD_ERROR)) return;
     http2_reset(c, leg->id, code);
-    http2_remove(c, leg, true);
+    http2_remove(c, leg, PAST_RESET);
     if (x) exchange_bad_request(x, 400, text);
     http2_maybe_finish(c);
 }
 
 void http2_down_gone(struct conn *c, struct http_leg *leg) {
     struct exchange *x = http2_exchange(leg, DOWN);
-    http2_remove(c, leg, false);
+    http2_remove(c, leg, PAST_GONE);
     if (x) exchange_client_gone(x);
     http2_maybe_finish(c);
 }
@@ -167,7 +167,7 @@ static void send_head(struct exchange *x, struct http_head *h, bool end) {
     struct http2_writer w = http2_block_begin(c, 16 + http2_fields_bound(h->fields, h->count));
     if (unlikely(!w.at)) {
         http2_reset(c, leg->id, H2_INTERNAL_ERROR);
-        http2_remove(c, leg, true);
+        http2_remove(c, leg, PAST_RESET);
         return;
     }
     uint8_t *to = http2_put_fields(hpack_encode_status(w.at, status), h->fields, h->count);
@@ -198,7 +198,7 @@ static void reset(struct exchange *x, enum failure why) {
     struct http_leg *leg = &x->leg[DOWN];
     if (leg->id == 0) return;
     http2_reset(x->down, leg->id, code_of(x, why));
-    http2_remove(x->down, leg, true);
+    http2_remove(x->down, leg, PAST_RESET);
 }
 
 /* The response is complete but for what waits for windows: that stays, the exchange goes. */
@@ -227,15 +227,15 @@ static void done(struct exchange *x) {
     if (likely(leg->flags & LEG_OUT_ENDED)) {
         bool whole = leg->flags & LEG_IN_ENDED;
         if (unlikely(!whole && alive)) http2_reset(c, leg->id, H2_NO_ERROR); /* §8.1: no more of this request, please */
-        http2_remove(c, leg, !whole);
+        http2_remove(c, leg, whole ? PAST_ENDED : PAST_RESET);
     } else if (!alive || !leg->end_waiting) {
         if (alive) http2_reset(c, leg->id, H2_INTERNAL_ERROR);
-        http2_remove(c, leg, true);
+        http2_remove(c, leg, PAST_RESET);
     } else if (!leave_rest(c, leg)) {
         http2_reset(c, leg->id, H2_INTERNAL_ERROR);
-        http2_remove(c, leg, true);
+        http2_remove(c, leg, PAST_RESET);
     }
-    if (unlikely(s->goaway_sent)) http2_maybe_finish(c);
+    if (unlikely(s->goaway_sent || s->goaway_seen)) http2_maybe_finish(c);
 }
 
 static void pause(struct exchange *x) { http2_pause(x->down, &x->leg[DOWN]); }
@@ -259,7 +259,7 @@ static bool too_slow(struct conn *c, struct http_leg *leg) {
         uint64_t since = container_of(leg, struct http2_rest, leg)->active_ms;
         if (!o->stream_idle_ms || now < since + o->stream_idle_ms) return false;
         http2_reset(c, leg->id, H2_CANCEL);
-        http2_remove(c, leg, true);
+        http2_remove(c, leg, PAST_RESET);
         return true;
     }
     struct exchange *x = http2_exchange(leg, DOWN);
@@ -273,7 +273,7 @@ static bool too_slow(struct conn *c, struct http_leg *leg) {
     return true;
 }
 
-/* Bodies that come too slowly, and rests nobody takes. */
+/* Bodies that come too slowly, rests nobody takes, clients that don't answer a PING. */
 static void sweep(struct conn *c) {
     struct http2 *s = http2(c);
     bool any = false;
@@ -286,8 +286,21 @@ static void sweep(struct conn *c) {
         }
         any |= (leg->flags & LEG_REST) || !(leg->flags & LEG_IN_ENDED);
     }
+    if (s->leaving && !s->goaway_sent) {
+        if (c->core->now_ms >= s->leave_ms) http2_goaway_final(c);
+        else any = true;
+    }
     s->sweep_ms = any ? c->core->now_ms + SWEEP_MS : 0;
     http2_maybe_finish(c);
+}
+
+void http2_down_drain(struct conn *c) {
+    struct http2 *s = http2(c);
+    if (s->phase == H2_UNOPENED || s->phase == H2_FAILED || s->leaving || c->state != CONN_OPEN) return;
+    s->leaving = true, s->leave_ms = c->core->now_ms + LEAVE_MS;
+    http2_goaway(c, HTTP2_ID_MAX, H2_NO_ERROR);
+    http2_control(c, H2_PING, 0, 0, http2_leave_ping, 8);
+    arm_sweep(c);
 }
 
 void http2_down_overdue(struct conn *c) {

@@ -57,10 +57,14 @@ static void take_out(struct http2 *s, uint32_t id) {
     }
 }
 
-void http2_remove(struct conn *c, struct http_leg *leg, bool reset) {
+void http2_remember(struct http2 *s, uint32_t id, enum http2_past how) {
+    s->closed[s->closed_count++ % HTTP2_CLOSED] = id >> 1 << 2 | how;
+}
+
+void http2_remove(struct conn *c, struct http_leg *leg, enum http2_past how) {
     struct http2 *s = http2(c);
     uint32_t id = leg->id;
-    s->closed[s->closed_count++ % HTTP2_CLOSED] = id << 1 | reset;
+    http2_remember(s, id, how);
     take_out(s, id);
     if (leg->listed) http2_delist(s, leg);
     if (unlikely(leg->paused)) s->held -= leg->owed, leg->paused = false;
@@ -73,6 +77,6 @@ void http2_remove(struct conn *c, struct http_leg *leg, bool reset) {
 enum http2_past http2_past(const struct http2 *s, uint32_t id) {
     uint32_t n = s->closed_count < HTTP2_CLOSED ? s->closed_count : HTTP2_CLOSED;
     for (uint32_t i = 0; i < n; i++)
-        if (s->closed[i] >> 1 == id) return s->closed[i] & 1 ? PAST_RESET : PAST_ENDED;
+        if (s->closed[i] >> 2 == id >> 1) return (enum http2_past)(s->closed[i] & 3);
     return s->closed_count <= HTTP2_CLOSED ? PAST_NEVER : PAST_UNKNOWN;
 }

@@ -125,7 +125,7 @@ static void cancel(struct exchange *x, enum failure why) {
     leg->flags &= (uint16_t)~LEG_LATER;
     if (leg->id == 0) return;
     http2_reset(x->up, leg->id, why == FAIL_BAD_REPLY ? H2_PROTOCOL_ERROR : H2_CANCEL);
-    http2_remove(x->up, leg, true);
+    http2_remove(x->up, leg, PAST_RESET);
 }
 
 static void release(struct exchange *x, struct conn *up, bool clean) {
@@ -134,7 +134,7 @@ static void release(struct exchange *x, struct conn *up, bool clean) {
     if (likely(leg->id)) {
         bool whole = (leg->flags & (LEG_IN_ENDED | LEG_OUT_ENDED)) == (LEG_IN_ENDED | LEG_OUT_ENDED);
         if (unlikely(!whole)) http2_reset(up, leg->id, leg->flags & LEG_IN_ENDED ? H2_NO_ERROR : H2_CANCEL);
-        http2_remove(up, leg, !whole);
+        http2_remove(up, leg, whole ? PAST_ENDED : PAST_RESET);
     }
     if (up->state == CONN_OPEN && !up->retired) pool_serve(up->endpoint);
 }
@@ -155,7 +155,7 @@ const struct http_up_side http2_up_side = {.encode = encode,
 
 static void lose(struct conn *c, struct http_leg *leg, enum failure why, bool unseen) {
     struct exchange *x = http2_exchange(leg, UP);
-    http2_remove(c, leg, true);
+    http2_remove(c, leg, PAST_RESET);
     exchange_upstream_failed(x, why, unseen);
     if (c->state == CONN_OPEN && !c->retired) pool_serve(c->endpoint);
 }
@@ -182,8 +182,22 @@ void http2_up_goaway(struct conn *c, uint32_t last_id) {
     }
 }
 
+/* More requests than the server takes have come while it was connected: the later ones look for a place elsewhere, or in line. */
+static void send_away(struct conn *c) {
+    struct stream *s = c->head;
+    for (uint32_t i = 0; s && i < c->max_streams; i++) s = s->up_next;
+    for (struct stream *next; s; s = next) {
+        next = s->up_next;
+        if (s->ops != &exchange_ops) continue;
+        stream_detach(s);
+        ((struct exchange *)s->data)->up = NULL;
+        exchange_ops.turn(s);
+    }
+}
+
 void http2_up_settings(struct conn *c, bool first) {
     struct endpoint *ep = c->endpoint;
+    if (unlikely(first && c->streams > c->max_streams)) send_away(c);
     if (first && c->state == CONN_HANDSHAKE) conn_ready(c);
     while (ep->queued && c->state == CONN_OPEN && !c->retired && c->streams < c->max_streams) {
         uint32_t queued = ep->queued_count;

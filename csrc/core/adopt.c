@@ -69,7 +69,8 @@ static void move_clients(struct core *core, struct plan *p) {
         const struct chain *chain = l ? same_chain(l, c) : NULL;
         const struct service *service = chain && c->service ? same_service(chain, c) : NULL;
         if (!chain || (c->service && !service)) {
-            if (c->streams == 0) conn_finish(c);
+            if (c->codec->drain) c->codec->drain(c);
+            else if (c->streams == 0) conn_finish(c);
             continue;
         }
         struct plan *old = c->listener->plan;
