@@ -4,7 +4,7 @@
 #include "hpack_huffman.h"
 
 #define EOS 256u
-#define SHORT 8u /* bits of the codes looked up at once */
+#define SHORT 8u /* bits of the codes looked up at once: a byte, as the longest padding is less than one */
 #define LONGEST 30u
 
 static const uint8_t lengths[EOS + 1] = {
@@ -30,7 +30,6 @@ static struct {
 static uint16_t by_code[EOS + 1]; /* symbols in the order of their codes */
 
 /* Before the constructors without a number, which may encode. */
-
 __attribute__((constructor(101))) static void make_tables(void) {
     uint32_t code = 0, spans_made = 0, made = 0;
     for (unsigned bits = 5; bits <= LONGEST; bits++, code <<= 1) {
@@ -63,38 +62,44 @@ static inline uint64_t load_big(const uint8_t *p) {
     return __builtin_bswap64(w);
 }
 
-/* `window` holds the next `have` bits at its top and zeros below. Eight bytes come in at once while there are so many. */
+/* The eight bytes at p, or those that are left with zeros behind them. At least eight bytes end at `end`, one is left. */
+static inline uint64_t next_bytes(const uint8_t *p, const uint8_t *end) {
+    return likely(end - p >= 8) ? load_big(p) : load_big(end - 8) << (64 - 8 * (end - p));
+}
+
+/* `window` holds the next `have` bits at its top; below them are zeros, or bits that will come again. */
 static inline __attribute__((always_inline)) uint8_t *walk(uint8_t *to, const uint8_t *p, size_t n, bool store) {
     const uint8_t *end = p + n;
+    uint8_t few[8] = {0};
     uint64_t window = 0;
     unsigned have = 0, bits, symbol;
-    for (;;) {
-        if (likely(end - p >= 8)) {
-            window |= load_big(p) >> have;
-            p += (63 - have) >> 3, have |= 56; /* bits of the last byte that is not counted are there, and come again */
-        } else {
-            for (; have <= 56 && p < end; have += 8) window |= (uint64_t)*p++ << (56 - have);
-            if (have < LONGEST) break;
-        }
-        do {
+    if (n < sizeof few) {
+        for (size_t i = 0; i < n; i++) few[sizeof few - n + i] = p[i];
+        end = few + sizeof few, p = end - n;
+    }
+    while (p < end) {
+        size_t take = min_size((63 - have) >> 3, (size_t)(end - p));
+        window |= next_bytes(p, end) >> have;
+        p += take, have += 8 * (unsigned)take;
+        while (have >= SHORT) {
             symbol = brief[window >> (64 - SHORT)], bits = symbol >> 8;
             if (unlikely(!bits)) {
+                if (have < LONGEST && p < end) break;
                 symbol = long_symbol((uint32_t)(window >> 32), &bits);
-                if (symbol == EOS) return NULL;
+                if (bits > have || symbol == EOS) return NULL;
             }
             if (store) *to = (uint8_t)symbol;
             to++, window <<= bits, have -= bits;
-        } while (have >= LONGEST);
+        }
     }
     while (have) {
         symbol = brief[window >> (64 - SHORT)], bits = symbol >> 8;
-        if (unlikely(!bits)) symbol = long_symbol((uint32_t)(window >> 32), &bits);
-        if (bits > have) break;
+        if (!bits || bits > have) break;
         if (store) *to = (uint8_t)symbol;
         to++, window <<= bits, have -= bits;
     }
     /* §5.2: the padding is a beginning of EOS, all ones, shorter than a byte. */
-    return have <= 7 && window == ~(UINT64_MAX >> have) ? to : NULL;
+    return have < SHORT && window == ~(UINT64_MAX >> have) ? to : NULL;
 }
 
 uint8_t *hpack_huffman_decode(uint8_t *to, const uint8_t *p, size_t n) { return walk(to, p, n, true); }
