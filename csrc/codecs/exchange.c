@@ -8,6 +8,9 @@
 #include "grpc_web.h"
 
 #define EARLY_MAX 65536u /* body bytes taken before the upstream connection is there; then the client is paused */
+#define EARLY_PIECES 8   /* BODY_KEPT bytes appended in a row lie in two chunks */
+#define BODY_KEPT \
+    16384u /* a body up to here can be sent again when an HTTP/2 server says it did not look at the request */
 #define FOREVER_MS (365ull * 24 * 3600 * 1000)
 
 struct http_state *http_state(struct core *core) {
@@ -173,6 +176,18 @@ void exchange_request_full(struct exchange *x) {
 }
 void exchange_request_drained(struct exchange *x) { resume_request(x); }
 
+/* Only HTTP/2 servers say that they did not look at a request; of others a body that has begun to leave is never sent again. */
+static bool keeps_body(const struct exchange *x, size_t more) {
+    return x->kept && !x->body_left && x->s->upstream->codec->mode == POOL_MULTIPLEX && x->request != X_TUNNEL &&
+           x->early.bytes + more <= BODY_KEPT;
+}
+
+static void keep_body(struct exchange *x, const uint8_t *p, size_t n) {
+    if (x->body_left || (keeps_body(x, n) && queue_append(&x->core->chunks, &x->early, p, n) == 0)) return;
+    x->body_left = true;
+    if (x->early.bytes) queue_clear(&x->core->chunks, &x->early);
+}
+
 void exchange_request_data(struct exchange *x, const uint8_t *p, size_t n) {
     x->request_bytes += n, x->active_ms = x->core->now_ms;
     if (unlikely(x->options->max_body && x->request_bytes > x->options->max_body && x->request != X_TUNNEL)) {
@@ -183,7 +198,7 @@ void exchange_request_data(struct exchange *x, const uint8_t *p, size_t n) {
     if (n == 0) return;
     if (unlikely(x->mirror != NULL)) http_mirror_data(x, p, n);
     if (likely(x->begun)) {
-        x->body_left = true;
+        keep_body(x, p, n);
         x->uv->data(x, p, n);
         return;
     }
@@ -218,8 +233,8 @@ void exchange_request_end(struct exchange *x, struct http_trailers trailers) {
         return;
     }
     if (x->response == X_HEAD) await_head(x);
+    if (!x->begun || keeps_body(x, 0)) keep_trailers(x, trailers);
     if (x->begun) x->uv->end(x, trailers);
-    else keep_trailers(x, trailers);
 }
 
 void exchange_drop(struct exchange *x) {
@@ -395,6 +410,22 @@ static void ready(struct stream *s) {
     exchange_begin(x, x->kept, x->kept_len, x->kept_end);
 }
 
+/* The body bytes that came before the connection was there. */
+static void send_early(struct exchange *x) {
+    struct iovec iov[EARLY_PIECES];
+    if (keeps_body(x, 0)) {
+        int pieces = queue_iov(&x->early, iov, EARLY_PIECES);
+        for (int i = 0; i < pieces; i++) x->uv->data(x, iov[i].iov_base, iov[i].iov_len);
+        return;
+    }
+    while (x->early.bytes) {
+        queue_iov(&x->early, iov, 1);
+        x->body_left = true;
+        x->uv->data(x, iov[0].iov_base, iov[0].iov_len);
+        queue_consume(&x->core->chunks, &x->early, iov[0].iov_len);
+    }
+}
+
 void exchange_begin(struct exchange *x, const uint8_t *head, size_t n, bool end) {
     struct stream *s = x->s;
     struct conn *up = x->up;
@@ -404,13 +435,7 @@ void exchange_begin(struct exchange *x, const uint8_t *head, size_t n, bool end)
     up->endpoint->stat[ENDPOINT_requests_total]++;
     x->uv->begin(x, head, n, end);
     if (end) return;
-    while (x->early.bytes) {
-        struct iovec iov;
-        queue_iov(&x->early, &iov, 1);
-        x->body_left = true;
-        x->uv->data(x, iov.iov_base, iov.iov_len);
-        queue_consume(&x->core->chunks, &x->early, iov.iov_len);
-    }
+    send_early(x);
     if (x->request == X_DONE) x->uv->end(x, x->late);
     else if (x->request_paused && !up->full) resume_request(x);
 }

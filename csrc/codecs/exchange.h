@@ -180,7 +180,7 @@ static inline const struct http_upstream *http_upstream(const struct conn *up) {
 }
 
 /* Scratch of all HTTP connections of one core: a head is parsed, edited and encoded within one call of feed(). */
-#define HTTP_ARENA (256u * 1024)
+#define HTTP_ARENA (2 * HTTP_HEAD_MAX + 65536) /* a whole head decoded, another edited; touched as far as needed */
 struct http_state {
     struct slab exchanges;
     struct http_field fields[HTTP_FIELDS_MAX + 64];

@@ -1,9 +1,12 @@
 /* A request's way from its head to its upstream: host and path as rules see them, the route, the route's edits, the fields a proxy
  * adds. Sources: RFC 9110 §7.6 (what intermediaries do), RFC 7239 (Forwarded). */
 #include "exchange.h"
+#include "../route/action.h"
 #include "grpc.h"
 #include "grpc_web.h"
 #include "http_path.h"
+
+#define ANSWER_FIELDS (4 * EDITS_MAX + 16) /* all that a route's edits may add, and framing */
 
 /* ---- what rules see ---- */
 
@@ -221,7 +224,7 @@ static uint16_t remember(struct exchange *x, struct http_head *h, bool end) {
 
 static void answer_by_route(struct exchange *x, const struct route *route, const struct message *msg,
                             struct http_arena *arena) {
-    struct http_field fields[64];
+    struct http_field fields[ANSWER_FIELDS];
     struct http_head h = {.fields = fields, .capacity = countof(fields), .method = x->method};
     struct slice body = SLICE("");
     uint16_t refused = 0;
@@ -250,9 +253,9 @@ static enum failure prepare(struct exchange *x, const struct route *route, const
     if (route->http) {
         x->response_edits = http_edit_render_response(route, msg, &no_memory);
         if (no_memory) return FAIL_INTERNAL;
-        if ((*refused = http_edit_request(route, msg, h, view->arena)) != 0) return FAIL_BAD_REQUEST;
     }
     *refused = http_request_fields(x, view, h);
+    if (route->http && !*refused) *refused = http_edit_request(route, msg, h, view->arena); /* has the last word */
     return *refused ? FAIL_BAD_REQUEST : FAIL_NONE;
 }
 

@@ -140,7 +140,9 @@ def included(path: Path) -> list[str]:
 )
 def test_c_folders_do_not_look_downwards(folder: str, forbidden: tuple[str, ...]) -> None:
     for path in c_files(folder):
-        wrong = [name for name in included(path) if name.startswith(forbidden)]
+        # http.h is HTTP's words alone; what a route changes in a request is compiled with the route
+        allowed = {"codecs/http.h"} if path.name == "action.c" else set()
+        wrong = [name for name in included(path) if name.startswith(forbidden) and name not in allowed]
         assert wrong == [], f"{path.relative_to(ROOT)} includes {wrong}"
 
 
@@ -150,8 +152,8 @@ def test_the_c_side_knows_no_python() -> None:
 
 
 def test_c_codecs_do_not_include_one_another() -> None:
-    """A file's protocol is the word before the first _ or . of its name; resp is the wire format of redis."""
-    family = {"resp": "redis"}
+    """A file's protocol is the word before the first _ or . of its name; resp is the wire format of redis, and HTTP has several."""
+    family = {"resp": "redis"} | dict.fromkeys(("exchange", "grpc", "hpack", "http1", "http2"), "http")
     for path in c_files("codecs"):
         own = re.split(r"[_.]", path.name)[0]
         for name in included(path):
