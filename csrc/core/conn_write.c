@@ -8,6 +8,8 @@
 #include "tls.h"
 
 #define FLUSH_IOV 64 /* pieces per sendmsg */
+#define JOINED_SEND \
+    65536u /* pieces at least this long leave together with what waits before them: copying them costs more than a call */
 #define LINGER_READS \
     16 /* scratches of unread input thrown away before a close, so that no RST overtakes our last words */
 
@@ -91,9 +93,37 @@ void conn_note_full(struct conn *c) {
     }
 }
 
+/* What waits and a large piece behind it, in one call: a head that waits for the end of the batch must not send its body by way of
+ * the queue. How much of the piece has left; as send_direct about errors. */
+static size_t send_behind(struct conn *c, const void *p, size_t n) {
+    struct iovec iov[FLUSH_IOV];
+    size_t waiting = c->out.bytes, listed = 0;
+    int pieces = queue_iov(&c->out, iov, FLUSH_IOV - 1);
+    for (int i = 0; i < pieces; i++) listed += iov[i].iov_len;
+    if (listed != waiting) return 0;
+    iov[pieces++] = (struct iovec){(void *)(uintptr_t)p, n};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)pieces};
+    ssize_t r = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (r < 0 && errno != EAGAIN && errno != EINTR) {
+        conn_doom(c, c->side == UP ? FAIL_UPSTREAM_RESET : FAIL_CLIENT_GONE);
+        return n;
+    }
+    size_t sent = r > 0 ? (size_t)r : 0, of_queue = min_size(sent, waiting);
+    count_sent(c, sent);
+    if (sent < waiting + n) c->writable = false;
+    queue_consume(&c->core->chunks, &c->out, of_queue);
+    c->out.base += sent - of_queue;
+    return sent - of_queue;
+}
+
 void conn_send_slow(struct conn *c, const void *data, size_t n) {
     const uint8_t *p = data;
     if (c->state == CONN_DEAD || c->doom) return;
+    if (c->out.bytes && n >= JOINED_SEND && !c->tls && may_send(c)) {
+        size_t sent = send_behind(c, p, n);
+        p += sent, n -= sent;
+        if (n == 0) return;
+    }
     if (c->out.bytes == 0 && c->writable && c->state >= CONN_HANDSHAKE) {
         size_t sent = likely(!c->tls) ? send_direct(c, p, n) : send_sealed(c, p, n);
         p += sent, n -= sent;
