@@ -177,10 +177,13 @@ static void established(struct tls *t) {
     t->state = TLS_READY;
     count(c, TLS_STAT_TOTAL);
     if (SSL_session_reused(t->ssl)) count(c, TLS_STAT_RESUMED);
+    ERR_clear_error(); /* a ticket that could not be opened leaves its word */
     conn_secured(c);
 }
 
+/* OpenSSL's list of errors is empty between calls: whoever fails clears it. Here once more, for a call outside TLS may have failed. */
 static void shake_hands(struct tls *t) {
+    ERR_clear_error();
     int r = SSL_do_handshake(t->ssl);
     if (r == 1) established(t);
     else if (SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ) give_up(t);
@@ -189,7 +192,6 @@ static void shake_hands(struct tls *t) {
 void tls_connect(struct conn *c) {
     struct tls *t = c->tls;
     queue_splice(&c->core->chunks, &t->out, &c->out);
-    ERR_clear_error();
     shake_hands(t);
     conn_mark_dirty(c);
 }
@@ -231,7 +233,6 @@ size_t tls_decrypt(struct conn *c, const uint8_t *p, size_t n) {
     if (t->state == TLS_FAILED || t->closed) return 0; /* whatever comes behind the end is not looked at */
     if (!plain_room(c->core)) give_up(t);
     t->in = p, t->in_size = n;
-    ERR_clear_error();
     if (t->state == TLS_HANDSHAKE) shake_hands(t);
     if (t->state == TLS_READY && c->state != CONN_DEAD) have = read_records(t);
     t->in_size = 0;
