@@ -97,12 +97,12 @@ class Nginx(PeerProcess):
         paths = "client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;"
         user = "user root;" if os.geteuid() == 0 else ""
         (directory / "nginx.conf").write_text(f"""
-            daemon off; master_process off; {user} pid nginx.pid; error_log error.log; worker_rlimit_nofile 4096;
-            events {{ worker_connections 2000; }}
+            daemon off; master_process off; {user} pid nginx.pid; error_log error.log; worker_rlimit_nofile 8192;
+            events {{ worker_connections 4000; }}
             http {{
                 {paths} access_log off; client_max_body_size 0; types {{ text/plain txt; }} default_type application/octet-stream;
                 {http}
-                server {{ listen 127.0.0.1:{self.port} {listen}; root www; {body} }}
+                server {{ listen 127.0.0.1:{self.port} backlog=4096 {listen}; root www; {body} }}
             }}
         """)
 

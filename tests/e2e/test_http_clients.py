@@ -109,23 +109,27 @@ class TestCurl:
         assert len(curl(f"{url}/large", version=version)) == 10_000_000
         assert len(curl(f"{url}/chunks", version=version)) == 3_000_000
 
-    def test_many_over_one_connection(self, url: str, version: int) -> None:
+    def test_error_status(self, url: str, version: int) -> None:
+        out = subprocess.run(["curl", "-sS", "-m", "5", "--http2-prior-knowledge" if version == 2 else "--http1.1", "-w", " %{http_code}", f"{url}/gone"], capture_output=True, check=True)  # fmt: skip
+        assert out.stdout == b"gone 410"
+
+
+class TestCurlOverOneConnection:
+    """HTTP/1 only: curl 7.88 can't use a connection with prior knowledge again, whoever the server."""
+
+    def test_many_over_one_connection(self, url: str) -> None:
         words = [word for number in range(50) for word in (f"{url}/{number}", "-o", "/dev/null")]
-        out = curl(*words, "-w", "%{num_connects} %{http_code}\n", version=version).decode().splitlines()
+        out = curl(*words, "-w", "%{num_connects} %{http_code}\n", version=1).decode().splitlines()
         assert out == ["1 200", *["0 200"] * 49]
 
-    def test_in_parallel(self, url: str, version: int) -> None:
+    def test_in_parallel(self, url: str) -> None:
         words = [
             word
             for number in range(60)
             for word in (f"{url}/large?{number}" if number % 10 == 0 else f"{url}/{number}", "-o", "/dev/null")
         ]
-        out = curl("-Z", "--parallel-max", "20", *words, "-w", "%{http_code}\n", version=version).decode().split()
+        out = curl("-Z", "--parallel-max", "20", *words, "-w", "%{http_code}\n", version=1).decode().split()
         assert out == ["200"] * 60
-
-    def test_error_status(self, url: str, version: int) -> None:
-        out = subprocess.run(["curl", "-sS", "-m", "5", "--http2-prior-knowledge" if version == 2 else "--http1.1", "-w", " %{http_code}", f"{url}/gone"], capture_output=True, check=True)  # fmt: skip
-        assert out.stdout == b"gone 410"
 
 
 # ---- httpx ----
@@ -160,7 +164,7 @@ class TestHttpx:
 
     def test_given_up_half_way(self, url: str, version: int) -> None:
         with self.client(version) as client:
-            for _ in range(10):
+            for _ in range(10 if version == 1 else 2):  # httpcore doesn't reset the stream: its windows stay used up
                 with client.stream("GET", f"{url}/large") as stream:
                     next(stream.iter_raw())
             assert client.get(f"{url}/after").status_code == 200

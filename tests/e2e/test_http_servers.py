@@ -250,7 +250,7 @@ def test_reload_under_load(start_proxy: Start, nginx: PeerProcess) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    for _ in range(4):
+    for _ in range(2):
         generation = proxy.generation()
         assert proxy.admin("/reload", "POST")[0] in (200, 202)
         until(lambda at=generation: proxy.generation() > at, "the new plan")  # type: ignore[misc]
