@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -125,6 +126,7 @@ __attribute__((unused)) static void stage_turn(struct stage *g) {
         for (int i = 0; i < 2; i++) {
             int fd = accept4(g->listen[i], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
             if (fd < 0) continue;
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* what is sent is there at once */
             peer_close(&g->server[i]);
             g->server[i].fd = fd, events = 1;
             if (i == 0) peer_send(&g->server[i], "\0\0\0\4\0\0\0\0\0", 9);
