@@ -84,3 +84,10 @@ def test_listeners_on_port_0_are_told_apart() -> None:
     assert ids == [1, 2, 3, 3]
     registry.begin(2)
     assert [registry.listener("127.0.0.1:0"), registry.listener("127.0.0.1:0")] == [1, 2]
+
+
+def test_the_secret_of_tickets_stays_for_life() -> None:
+    registry, other = SlotRegistry(SIZES), SlotRegistry(SIZES)
+    assert len(registry.secret) == 32
+    assert SlotRegistry.unpack(registry.pack()).secret == registry.secret != other.secret
+    assert repr(registry.secret) not in repr(registry)
