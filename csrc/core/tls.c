@@ -276,7 +276,11 @@ static __attribute__((noinline)) bool write_gathered(struct tls *t, struct queue
 void tls_encrypt(struct conn *c) {
     struct tls *t = c->tls;
     struct queue *q = &c->out;
-    while (q->bytes && t->out.bytes < TLS_AHEAD && t->state == TLS_READY && !t->said_bye) {
+    if (unlikely(t->said_bye && q->bytes)) { /* as a socket says EPIPE */
+        conn_doom(c, c->side == UP ? FAIL_UPSTREAM_RESET : FAIL_CLIENT_GONE);
+        return;
+    }
+    while (q->bytes && t->out.bytes < TLS_AHEAD && t->state == TLS_READY) {
         struct iovec piece = {0};
         queue_iov(q, &piece, 1);
         if (piece.iov_len < GATHER && piece.iov_len < q->bytes) {

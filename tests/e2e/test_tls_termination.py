@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +15,9 @@ import pytest
 
 from mosnpy.testing.certificates import Authority
 from mosnpy.testing.embedded import EmbeddedProxy
-from mosnpy.testing.tcp_server import TcpServer, echo, flood, greet_then_listen, measure
+from mosnpy.testing.tcp_server import TcpServer, echo, flood, greet_then_listen, measure, remember
 from mosnpy.testing.tls import V12, V13, ask, client_hello, dial, echoed, read, read_all, refused
-from mosnpy.testing.waiting import until
+from mosnpy.testing.waiting import free_port, until
 
 pytestmark = pytest.mark.usefixtures("built")
 MIB = 1 << 20
@@ -234,3 +235,101 @@ def test_many_at_once(proxy: EmbeddedProxy, authority: Authority) -> None:
     for thread in threads:
         thread.join()
     assert good == [True] * 100
+
+
+class TestProxyProtocol:
+    """The header stands before the handshake, in plaintext, on both sides."""
+
+    HEADER = b"PROXY TCP4 192.0.2.7 192.0.2.8 1111 2222\r\n"
+
+    def config(self, server: TcpServer, listener: dict[str, Any], upstream: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "listeners": {"front": {"bind": "127.0.0.1:0", "protocol": "tcp", "to": "main", **listener}},
+            "upstreams": {"main": {"protocol": "tcp", "endpoints": [server.endpoint], **upstream}},
+        }
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_from_the_client(self, authority: Authority, at_once: bool) -> None:
+        tls = authority.issue("localhost").config
+        seen: list[bytes] = []
+        with TcpServer(remember(seen, len(self.HEADER) + 4)) as server:
+            config = self.config(server, {"tls": tls, "proxy_protocol": "accept"}, {"proxy_protocol": "v1"})
+            with EmbeddedProxy(config) as proxy:
+                context, incoming, outgoing = authority.client(), ssl.MemoryBIO(), ssl.MemoryBIO()
+                client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+                with socket.create_connection(proxy.address(), 10) as plain:  # type: ignore[arg-type]
+                    if not at_once:
+                        plain.sendall(self.HEADER[:20])
+                        plain.sendall(self.HEADER[20:])
+                    first = self.HEADER if at_once else b""
+                    while True:
+                        try:
+                            client.do_handshake()
+                            break
+                        except ssl.SSLWantReadError:
+                            plain.sendall(first + outgoing.read())
+                            first = b""
+                            incoming.write(plain.recv(1 << 16))
+                    client.write(b"ping")
+                    plain.sendall(outgoing.read())
+                    until(lambda: seen, "the server to have heard")
+        assert seen == [self.HEADER + b"ping"]
+
+    def test_to_the_server(self, authority: Authority) -> None:
+        """asyncio's servers can't read what comes before TLS: this one is made by hand."""
+        heard: list[bytes] = []
+        context = authority.server(authority.issue("localhost"))
+
+        def serve() -> None:
+            wire, _ = listening.accept()
+            line = b""
+            while not line.endswith(b"\r\n"):
+                line += wire.recv(1)
+            heard.append(line)
+            with context.wrap_socket(wire, server_side=True) as tls:
+                tls.sendall(tls.recv(4))
+                tls.recv(1)
+
+        with socket.create_server(("127.0.0.1", free_port())) as listening:
+            serving = threading.Thread(target=serve)
+            serving.start()
+            tls = {"ca": str(authority.file), "sni": "localhost"}
+            config = self.config(TcpServer(echo), {}, {"proxy_protocol": "v1", "tls": tls})
+            config["upstreams"]["main"]["endpoints"] = [f"127.0.0.1:{listening.getsockname()[1]}"]
+            with EmbeddedProxy(config) as proxy:
+                with socket.create_connection(proxy.address(), 10) as plain:  # type: ignore[arg-type]
+                    plain.sendall(b"ping")
+                    assert read(plain, 4) == b"ping"
+            serving.join(10)
+        assert heard[0].startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
+
+
+@pytest.mark.parametrize(("version", "letter"), [("1_2", "R"), ("1_3", "K")])
+def test_what_s_client_may_ask_for(proxy: EmbeddedProxy, authority: Authority, version: str, letter: str) -> None:
+    """R: renegotiation, which is refused. K: new keys, which TLS 1.3 has instead."""
+    host, port = proxy.address("echo")
+    command = ["openssl", "s_client", "-connect", f"{host}:{port}", "-CAfile", str(authority.file), f"-tls{version}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"first\n")
+        process.stdin.flush()
+        seen = b""
+        while not seen.endswith(b"first\n") and (line := process.stdout.readline()):
+            seen += line
+        process.stdin.write(f"{letter}\n".encode())
+        process.stdin.flush()
+        while b"KEYUPDATE" not in seen and b"no renegotiation" not in seen and (line := process.stdout.readline()):
+            seen += line
+        process.stdin.write(b"second\n")
+        process.stdin.flush()
+        if letter == "K":
+            while not seen.endswith(b"second\n") and (line := process.stdout.readline()):
+                seen += line
+            assert seen.endswith(b"second\n")
+        process.stdin.close()
+        process.terminate()
+    assert (b"no renegotiation" in seen) == (letter == "R")
+    with dial(proxy.address("echo"), authority.client()) as wire:
+        assert ask(wire) == b"ping"
