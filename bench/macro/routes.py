@@ -17,6 +17,7 @@ from .proxies import ALL, Running
 from .report import Fact
 
 FEW, MANY = 10, 10_000
+START_SECONDS = 120.0  # mosnpy reads and compiles up to 100,000 routes before it listens
 MOST_RATIO = 1.10  # wanted: CPU per request with MANY routes over that with FEW
 LOADS = (
     Load("routes-10000-p1", "Redis GET, P1, by number of routes", tenants=MANY),
@@ -44,7 +45,7 @@ def config(count: int) -> str:
 def _entry(name: str, text: str, kind: str, cores: Cores, directory: Path) -> Entry:
     def begin(upstream: int) -> Running:
         home = directory / name.replace(" ", "-")
-        running = ALL["mosnpy"].start(kind, upstream, cores, home, text)
+        running = ALL["mosnpy"].start(kind, upstream, cores, home, text, START_SECONDS)
         return dataclasses.replace(running, name=name)
 
     return Entry(name, begin)
