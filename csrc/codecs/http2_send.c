@@ -171,6 +171,16 @@ static void say_full(struct conn *c, struct http_leg *leg) {
     else exchange_request_full(x);
 }
 
+/* In pieces: each finds a pooled chunk, and a full chunk becomes a frame without being copied once more. */
+static bool keep_waiting(struct chunk_pool *pool, struct queue *q, const uint8_t *p, size_t n) {
+    for (size_t some; n; p += some, n -= some) {
+        size_t room = q->tail ? q->tail->cap - q->tail->end : 0;
+        some = min_size(n, room ? room : CHUNK_SIZE);
+        if (queue_append(pool, q, p, some) < 0) return false;
+    }
+    return true;
+}
+
 void http2_send_data(struct conn *c, struct http_leg *leg, const uint8_t *p, size_t n) {
     struct http2 *s = http2(c);
     size_t some;
@@ -183,7 +193,7 @@ void http2_send_data(struct conn *c, struct http_leg *leg, const uint8_t *p, siz
             wrote(c);
         }
     if (likely(n == 0)) return;
-    if (queue_append(&c->core->chunks, &leg->waiting, p, n) < 0) conn_doom(c, FAIL_INTERNAL);
+    if (!keep_waiting(&c->core->chunks, &leg->waiting, p, n)) conn_doom(c, FAIL_INTERNAL);
     http2_enlist(s, leg);
     if (leg->waiting.bytes >= HTTP2_FULL) say_full(c, leg);
 }
@@ -230,21 +240,29 @@ void http2_send_end(struct conn *c, struct http_leg *leg, struct http_trailers t
     else http2_reset(c, leg->id, H2_INTERNAL_ERROR);
 }
 
-/* One frame of what waits, and the end behind the last of it. */
+/* The first n bytes of what waits move to the out queue; all of the first chunk without a copy. */
+static void move(struct conn *c, struct queue *from, size_t n) {
+    struct chunk_pool *pool = &c->core->chunks;
+    struct chunk *head = from->head;
+    if (n == head->end - head->start && n >= CHUNK_SIZE / 2) {
+        from->head = head->next;
+        if (!from->head) from->tail = NULL;
+        from->bytes -= n, from->base += n;
+        queue_adopt(&c->out, head);
+        return;
+    }
+    if (queue_append(pool, &c->out, head->data + head->start, n) < 0) conn_doom(c, FAIL_INTERNAL);
+    queue_consume(pool, from, n);
+}
+
+/* One frame of what waits, at most a chunk, and the end behind the last of it. */
 static void send_waiting(struct conn *c, struct http_leg *leg) {
     struct http2 *s = http2(c);
-    struct chunk_pool *pool = &c->core->chunks;
-    size_t n = allowed(s, leg, leg->waiting.bytes), left = n;
-    bool last = n == leg->waiting.bytes && leg->end_waiting;
+    struct queue *q = &leg->waiting;
+    size_t n = q->head ? allowed(s, leg, q->head->end - q->head->start) : 0;
+    bool last = n == q->bytes && leg->end_waiting;
     if (n == 0 || !put_data_head(c, leg, n, last && !leg->tail ? H2_END_STREAM : 0)) return;
-    while (left) {
-        struct iovec iov;
-        queue_iov(&leg->waiting, &iov, 1);
-        size_t some = min_size(iov.iov_len, left);
-        if (queue_append(pool, &c->out, iov.iov_base, some) < 0) conn_doom(c, FAIL_INTERNAL);
-        queue_consume(pool, &leg->waiting, some);
-        left -= some;
-    }
+    move(c, q, n);
     wrote(c);
     if (leg->flags & LEG_REST) container_of(leg, struct http2_rest, leg)->active_ms = c->core->now_ms;
     if (!last) return;
