@@ -366,7 +366,7 @@ class TestRaw:
             await peer.send(SWITCH + body)
             await peer.gone()
 
-        http.server(script)
+        server = http.server(script)
         http.start()
         wire = http.wire()
         wire.send_raw(
