@@ -40,7 +40,7 @@ static struct exchange *make(struct core *core, struct conn *down, const struct 
         if (x) slab_put(&state->exchanges, x);
         return NULL;
     }
-    memset(x, 0, sizeof *x);
+    memset(x, 0, offsetof(struct exchange, small));
     x->s = s, x->core = core, x->down = down, x->dv = side, x->options = options;
     x->hard_deadline_ms = UINT64_MAX;
     x->active_ms = core->now_ms;
@@ -58,8 +58,8 @@ struct exchange *exchange_new_detached(const struct exchange *like, const struct
 }
 
 static void drop_kept(struct exchange *x) {
-    free(x->kept);
-    free(x->late.fields);
+    if (x->kept != x->small) free(x->kept);
+    if (x->late.fields) free(x->late.fields);
     x->kept = NULL, x->kept_len = 0, x->late = (struct http_trailers){NULL, 0};
     if (x->early.bytes) queue_clear(&x->core->chunks, &x->early);
 }

@@ -78,6 +78,8 @@ struct http_leg {
     bool listed, end_waiting, paused;
 };
 
+#define EXCHANGE_SMALL 512u /* most heads fit: no allocation for keeping them */
+
 enum exchange_progress {          /* of each direction */
                          X_HEAD,  /* head not seen yet */
                          X_BODY,  /* head handed over */
@@ -108,7 +110,7 @@ struct exchange {
     bool local;             /* answered by the proxy */
     uint16_t status;        /* of the final response; 0: none yet */
     struct http_leg leg[2]; /* DOWN, UP */
-    uint8_t *kept;          /* encoded head, for waiting or a retry; owned */
+    uint8_t *kept;          /* encoded head, for waiting or a retry: `small`, or owned (free()) */
     uint32_t kept_len;
     struct queue early;                         /* body bytes from before the up side was ready */
     bool kept_end;                              /* the head was encoded as that of a request without body */
@@ -120,6 +122,7 @@ struct exchange {
     uint64_t hard_deadline_ms;           /* for all of it (grpc-timeout); UINT64_MAX: none */
     struct exchange *mirror, *mirror_of; /* a copy of this one, or what this one is a copy of */
     struct grpc_web *web;                /* the gRPC-Web bridge at work; owned */
+    uint8_t small[EXCHANGE_SMALL];       /* not zeroed */
 };
 
 /* ---- for down sides ---- */

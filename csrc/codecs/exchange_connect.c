@@ -27,7 +27,7 @@ static const uint8_t *encoded(struct exchange *x, struct http_head *h, bool end,
 
 static bool keep(struct exchange *x, const uint8_t *head, size_t n, bool end) {
     if (x->kept) return true;
-    x->kept = malloc(n);
+    x->kept = n <= EXCHANGE_SMALL ? x->small : malloc(n);
     if (!x->kept) return false;
     memcpy(x->kept, head, n);
     x->kept_len = (uint32_t)n, x->kept_end = end;

@@ -69,10 +69,12 @@ static enum http2_malformed check_fields(struct http_field *fields, uint32_t cou
     *facts = (struct facts){.length = UINT64_MAX};
     for (uint32_t i = 0; i < count; i++) {
         struct http_field *f = &fields[i];
-        if (unlikely(!lower_token(f->name))) return f->name.n && f->name.p[0] == ':' ? H2M_PSEUDO : H2M_NAME;
         if (unlikely(!http_value_ok(f->value.p, f->value.n))) return H2M_VALUE;
         f->drop = false;
-        if (f->id == HN_OTHER) continue;
+        if (f->id == HN_OTHER) { /* names with an id are lower case: hpack gives others none */
+            if (likely(lower_token(f->name))) continue;
+            return f->name.n && f->name.p[0] == ':' ? H2M_PSEUDO : H2M_NAME;
+        }
         enum http2_malformed why = known_field(f, facts);
         if (unlikely(why)) return why;
     }

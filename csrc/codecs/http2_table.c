@@ -1,4 +1,5 @@
-/* Streams of one connection by id. Ids of a connection follow one another, so that their halves spread over the slots by themselves. */
+/* Streams of one connection by id. Ids follow one another: side by side they would be one long run to be searched by every removal, so
+ * they are strewn. */
 #include "http2.h"
 
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 #define TABLE_MIN 16u  /* slots at first */
 #define TABLE_KEEP 64u /* a larger table is freed when it is empty: an idle connection is small */
 
-static inline uint32_t home(const struct http2 *s, uint32_t id) { return (id >> 1) & (s->capacity - 1); }
+static inline uint32_t home(const struct http2 *s, uint32_t id) { return (id >> 1) * 11 & (s->capacity - 1); }
 
 static uint32_t position(const struct http2 *s, uint32_t id) {
     uint32_t i = home(s, id);

@@ -169,19 +169,28 @@ void http_response_via(struct exchange *x, struct http_head *h) {
     via(x, h, arena);
 }
 
+/* Eight hex digits of v, all at once: one nibble to a byte, then '0' or 'a' - 10 added. */
+static void hex8(uint8_t *to, uint32_t v32) {
+    uint64_t v = v32;
+    v = (v << 16 & 0x0000ffff00000000) | (v & 0xffff);
+    v = (v << 8 & 0x00ff000000ff0000) | (v & 0x000000ff000000ff);
+    v = (v << 4 & 0x0f000f000f000f00) | (v & 0x000f000f000f000f);
+    uint64_t letters = (v + 0x0606060606060606) >> 4 & 0x0101010101010101;
+    v += 0x3030303030303030 + letters * ('a' - '0' - 10);
+    memcpy(to, &v, 8);
+}
+
 /* 128 random bits in the form of a UUID, as most tools expect it. */
 static void request_id(struct exchange *x, struct http_head *h, struct http_arena *arena) {
-    static const char hex[] = "0123456789abcdef";
-    uint64_t bits[2] = {core_random(x->core), core_random(x->core)};
-    uint8_t *id = http_arena_take(arena, 36), *to = id;
+    uint64_t a = core_random(x->core), b = core_random(x->core);
+    uint8_t digits[32], *id = http_arena_take(arena, 36);
     if (!id) return;
-    for (int i = 0; i < 32; i++) {
-        if (i == 8 || i == 12 || i == 16 || i == 20) *to++ = '-';
-        uint8_t nibble = (uint8_t)(bits[i / 16] >> (i % 16 * 4) & 15);
-        if (i == 12) nibble = 4;
-        if (i == 16) nibble = (uint8_t)(8 | (nibble & 3));
-        *to++ = (uint8_t)hex[nibble];
-    }
+    hex8(digits, (uint32_t)a), hex8(digits + 8, (uint32_t)(a >> 32));
+    hex8(digits + 16, (uint32_t)b), hex8(digits + 24, (uint32_t)(b >> 32));
+    digits[12] = '4', digits[16] = (uint8_t) "89ab"[b & 3]; /* RFC 9562 §5.4: version and variant */
+    memcpy(id, digits, 8), memcpy(id + 9, digits + 8, 4), memcpy(id + 14, digits + 12, 4);
+    memcpy(id + 19, digits + 16, 4), memcpy(id + 24, digits + 20, 12);
+    id[8] = id[13] = id[18] = id[23] = '-';
     set_field(h, HN_X_REQUEST_ID, slice_of(id, 36));
 }
 
