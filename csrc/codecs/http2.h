@@ -120,12 +120,19 @@ static inline struct exchange *http2_exchange(struct http_leg *leg, enum conn_si
     return side == DOWN ? container_of(leg, struct exchange, leg[DOWN]) : container_of(leg, struct exchange, leg[UP]);
 }
 
+/* Nothing is missing from what the peer sends on this stream, or nothing but the word that it was all: that may come when the
+ * stream is forgotten, and no RST_STREAM must answer for it (clients take that for an error). */
+static inline bool http2_received_all(const struct http_leg *leg) {
+    return leg->flags & LEG_IN_ENDED || leg->received == leg->announced;
+}
+
 /* ---- http2_table.c ---- */
 
 struct http_leg *http2_find(const struct http2 *s, uint32_t id); /* NULL: no open stream */
 int http2_add(struct http2 *s, struct http_leg *leg);            /* by leg->id, which is not there; -1: out of memory */
 void http2_replace(struct http2 *s, uint32_t id, struct http_leg *leg);
-/* What became of a stream that is not open: both sides ended it, we reset it, the peer did; or it is so long ago that nobody
+/* What became of a stream that is not open: both sides ended it, we reset it (or late
+ * frames are to be expected for another reason), the peer did; or it is so long ago that nobody
  * knows, or it was passed over. */
 enum http2_past { PAST_ENDED, PAST_RESET, PAST_GONE, PAST_UNKNOWN, PAST_NEVER };
 void http2_remember(struct http2 *s, uint32_t id, enum http2_past how); /* one of the first three */

@@ -226,7 +226,8 @@ static void done(struct exchange *x) {
     bool alive = s->phase != H2_FAILED && c->state != CONN_DEAD && !c->doom;
     if (likely(leg->flags & LEG_OUT_ENDED)) {
         bool whole = leg->flags & LEG_IN_ENDED;
-        if (unlikely(!whole && alive)) http2_reset(c, leg->id, H2_NO_ERROR); /* §8.1: no more of this request, please */
+        if (unlikely(!http2_received_all(leg) && alive))
+            http2_reset(c, leg->id, H2_NO_ERROR); /* §8.1: no more of this request, please */
         http2_remove(c, leg, whole ? PAST_ENDED : PAST_RESET);
     } else if (!alive || !leg->end_waiting) {
         if (alive) http2_reset(c, leg->id, H2_INTERNAL_ERROR);

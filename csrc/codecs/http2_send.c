@@ -273,7 +273,7 @@ static void send_waiting(struct conn *c, struct http_leg *leg) {
 /* A rest that is sent: the stream is over. */
 static void end_rest(struct conn *c, struct http_leg *leg) {
     bool whole = leg->flags & LEG_IN_ENDED;
-    if (!whole) http2_reset(c, leg->id, H2_NO_ERROR);
+    if (!http2_received_all(leg)) http2_reset(c, leg->id, H2_NO_ERROR);
     http2_remove(c, leg, whole ? PAST_ENDED : PAST_RESET);
     http2_maybe_finish(c);
 }

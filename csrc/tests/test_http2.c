@@ -166,6 +166,23 @@ TEST(a_response_waits_for_its_window_and_outlives_its_exchange) {
     stage_close(&g);
 }
 
+/* Its length was announced and has come: END_STREAM behind the response is no reason for RST_STREAM. */
+TEST(a_request_may_end_after_its_response) {
+    uint8_t block[64], *to = block;
+    open_stage("{}");
+    memcpy(to, "\x83\x86\4\2/u\1\1a\x0f\x0d\1\x31", 13), to += 13; /* POST /u, content-length: 1 */
+    frame_to(&g.client, H2_HEADERS, H2_END_HEADERS, 1, block, (size_t)(to - block));
+    frame(H2_DATA, 0, 1, "x", 1);
+    respond(1, 200, "ok");
+    EXPECT(find(H2_DATA, 1), H2_DATA, 1, H2_END_STREAM);
+    size_t before = at;
+    CHECK_EQ(find(H2_RST_STREAM, 1).f.type, 0xff);
+    at = before;
+    frame(H2_DATA, H2_END_STREAM, 1, "", 0);
+    CHECK_EQ(next().f.type, 0xff);
+    stage_close(&g);
+}
+
 TEST(a_slow_stream_does_not_hold_up_another) {
     open_stage("{}");
     window_setting(0);
@@ -312,6 +329,7 @@ int main(void) {
     RUN(settings_tell_what_we_take);
     RUN(the_last_data_frame_ends_the_stream);
     RUN(a_response_waits_for_its_window_and_outlives_its_exchange);
+    RUN(a_request_may_end_after_its_response);
     RUN(a_slow_stream_does_not_hold_up_another);
     RUN(a_malformed_request_resets_its_stream_alone);
     RUN(streams_beyond_the_limit_are_refused);
