@@ -260,7 +260,9 @@ def test_openssl_s_server(authority: Authority) -> None:
     pair, port = authority.issue("localhost"), free_port()
     command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", str(pair.certificate), "-key", str(pair.key),
                "-rev", "-quiet"]  # fmt: skip
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None, "s_server to listen")
             config = before(TcpServer(echo), {"ca": str(authority.file), "sni": "localhost"})
