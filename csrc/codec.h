@@ -56,7 +56,9 @@ struct codec {
     /* Common attributes that need decoding (operation, resource, access, idempotent, client_id, request_size). */
     bool (*common)(const struct message *msg, enum attr_common id, struct attr_value *v);
     enum match (*match)(const uint8_t *p, size_t n);
-    struct slice refusal; /* written to a client over max_connections before it is closed; may be empty */
+    uint32_t (*head_timeout_ms)(
+        const void *listener_options); /* detection waits no longer for a first message; NULL: its own limit */
+    struct slice refusal;              /* written to a client over max_connections before it is closed; may be empty */
 
     /* Options of a listener or upstream and the codec's own section, from the plan. NULL and err when malformed. */
     void *(*codec_new)(struct mpack section, struct plan *plan, char *err, size_t err_size);

@@ -198,6 +198,7 @@ struct http_state *http_state(struct core *core); /* made at the first call; NUL
 void *http_listener_new(struct mpack options, struct plan *plan, char *err, size_t err_size);
 void *http_upstream_new(struct mpack options, struct plan *plan, char *err, size_t err_size);
 void http_options_free(void *options);
+uint32_t http_head_timeout_ms(const void *listener_options);
 void http_core_close(void *state);
 bool http_common_of_conn(const struct message *msg, enum attr_common id, struct attr_value *v);
 void http_reply_failure(struct stream *s, enum failure why, struct slice detail);

@@ -55,17 +55,20 @@ enum failure exchange_connect(struct exchange *x, struct http_head *h, bool end)
     struct stream *s = x->s;
     struct upstream *u = s->upstream;
     const struct endpoint *skip = NULL;
+    struct endpoint *busy = NULL; /* refuses new connections at the moment, but has some that will be free again */
     enum failure why = FAIL_NO_ENDPOINT;
     size_t n;
     const uint8_t *head = encoded(x, h, end, &n);
     if (!head) return FAIL_INTERNAL;
     for (;;) {
         struct endpoint *ep = upstream_pick(u, s->hash, skip);
-        if (!ep) return skip ? why : FAIL_NO_ENDPOINT;
+        if (!ep) break;
         struct conn *up = take(x, ep, &why);
         if (likely(up != NULL)) return use(x, up, head, n, end);
         if (why == FAIL_OVERFLOW) return stand_in_line(x, ep, head, n, end);
-        if (++s->attempt >= u->attempts) return why;
+        if (ep->connections && !busy) busy = ep;
+        if (++s->attempt >= u->attempts) break;
         skip = ep;
     }
+    return busy ? stand_in_line(x, busy, head, n, end) : why;
 }

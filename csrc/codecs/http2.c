@@ -36,6 +36,7 @@ const struct codec http2_codec = {
     .common = http_common_of_conn,
     .match = match,
     .refusal = {(const uint8_t *)REFUSAL, sizeof REFUSAL - 1},
+    .head_timeout_ms = http_head_timeout_ms,
     .listener_new = http_listener_new,
     .listener_free = http_options_free,
     .upstream_new = http_upstream_new,

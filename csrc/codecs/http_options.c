@@ -85,3 +85,5 @@ void *http_upstream_new(struct mpack options, struct plan *plan, char *err, size
 }
 
 void http_options_free(void *options) { free(options); }
+
+uint32_t http_head_timeout_ms(const void *options) { return ((const struct http_options *)options)->head_timeout_ms; }

@@ -287,7 +287,8 @@ void exchange_request(struct exchange *x, struct http_head *h, bool end) {
         exchange_answer(x, refused, SLICE(""));
         return;
     }
-    struct http_request_view view = view_of(x, h, arena);
+    const struct http_head came = *h; /* rules and templates see no field that is added on the way */
+    struct http_request_view view = view_of(x, &came, arena);
     struct message msg = {x->down, &view};
     const struct route *route = route_find(x->down->service->table, &msg);
     if (!route) {

@@ -74,6 +74,8 @@ static void move_clients(struct core *core, struct plan *p) {
             continue;
         }
         struct plan *old = c->listener->plan;
+        if (l->stat != c->listener->stat) /* another name at the same address */
+            c->listener->stat[LISTENER_connections_active]--, l->stat[LISTENER_connections_active]++;
         c->listener = l, c->chain = chain, c->service = service;
         plan_ref(p);
         plan_unref(core, old);

@@ -42,6 +42,7 @@ struct conn {
     bool wait_expired;    /* down: the time to wait (conn_wait_until) is over */
     bool exclusive;       /* up: borrowed by `owner`, or idle in the lane */
     bool retired;         /* up: takes no new streams, closes when the open ones have ended */
+    bool undecided;       /* down: bytes came, the protocol is not known yet; its deadline stands */
     bool expect_proxy;    /* down: the PROXY protocol header has not come yet */
     bool greeting;        /* down: its first message is looked at before a codec gets it (greeting.h) */
     bool greeted;         /* down: a part of a ClientHello has come */

@@ -58,11 +58,22 @@ static const struct service *decide(const struct chain *chain, const uint8_t *p,
     return catch_all(chain);
 }
 
+/* How long a client may keep us guessing: no longer than any of the protocols would wait. */
+static uint64_t undecided_until(const struct conn *c) {
+    uint32_t ms = UNDECIDED_MS;
+    for (uint32_t i = 0; i < c->chain->service_count; i++) {
+        const struct service *s = &c->chain->services[i];
+        uint32_t limit = s->codec->head_timeout_ms ? s->codec->head_timeout_ms(s->options) : 0;
+        if (limit && limit < ms) ms = limit;
+    }
+    return c->core->now_ms + ms;
+}
+
 static ssize_t detect_feed(struct conn *c, const uint8_t *p, size_t n) {
     bool more;
     const struct service *service = decide(c->chain, p, n, false, &more);
-    if (more) {
-        c->codec_deadline_ms = c->core->now_ms + UNDECIDED_MS;
+    if (more) { /* from the first byte on, whatever trickles in behind it */
+        if (!c->undecided) c->undecided = true, c->codec_deadline_ms = undecided_until(c);
         conn_arm_timer(c);
         return 0;
     }

@@ -223,12 +223,17 @@ static void expire_queue(struct endpoint *ep, uint64_t now) {
 
 /* ---- back, or not ---- */
 
+/* One request at a time needs as many connections as there were requests at once; idle_timeout clears them away. */
+static uint32_t idle_max(const struct conn *up) {
+    return up->codec->mode == POOL_PING_PONG ? up->endpoint->upstream->max_connections : LANE_IDLE_MAX;
+}
+
 void pool_give_back(struct conn *up) {
     struct lane *lane = up->lane;
     struct endpoint *ep = up->endpoint;
     up->owner = NULL;
     if (up->state == CONN_DEAD) return;
-    if (up->retired || !ep->upstream || up->state != CONN_OPEN || up->streams || lane->idle_count >= LANE_IDLE_MAX ||
+    if (up->retired || !ep->upstream || up->state != CONN_OPEN || up->streams || lane->idle_count >= idle_max(up) ||
         up->eof) {
         conn_doom(up, FAIL_DRAINING);
         return;
