@@ -1,8 +1,9 @@
 /* HTTP/2 connections: what both sides share. RFC 9113.
  *
- *   http2_frame.c    frames as bytes            http2_conn.c   feed, settings, ping, goaway, floods, header blocks
- *   http2_message.c  what a head must look like http2_send.c   DATA under flow control, windows given back, header blocks out
- *   http2_table.c    stream id -> leg           http2_down.c, http2_up.c   the two sides of an exchange
+ *   http2_frame.c    frames as bytes             http2_feed.c  what comes in, frame by frame; header blocks put together
+ *   http2_message.c  what a head must look like  http2_conn.c  settings, ping, goaway, floods; beginning and end
+ *   http2_table.c    stream id -> leg            http2_send.c  what goes out: DATA under flow control, windows, header blocks
+ *   http2_down.c, http2_up.c  the two sides of an exchange
  *
  * A stream's state lies in the leg of its exchange (exchange.h); leg->id is 0 when the leg is on no connection's table. A response
  * that is complete but still waits for the client's window outlives its exchange as a *rest*: a leg of its own. */
@@ -120,6 +121,11 @@ static inline struct exchange *http2_exchange(struct http_leg *leg, enum conn_si
     return side == DOWN ? container_of(leg, struct exchange, leg[DOWN]) : container_of(leg, struct exchange, leg[UP]);
 }
 
+/* Not opened yet, by whoever opens streams here. Servers would with even ids: we have refused their pushes. */
+static inline bool http2_idle(const struct http2 *s, uint32_t id) { return !(id & 1) || id > s->last_id; }
+
+/* A smaller dynamic table than everybody begins with would have to be enforced before the peer knows of it. */
+static inline uint32_t http2_table_size(uint32_t configured) { return configured < 4096 ? 4096 : configured; }
 /* Nothing is missing from what the peer sends on this stream, or nothing but the word that it was all: that may come when the
  * stream is forgotten, and no RST_STREAM must answer for it (clients take that for an error). */
 static inline bool http2_received_all(const struct http_leg *leg) {
@@ -175,19 +181,30 @@ void http2_resume(struct conn *c, struct http_leg *leg);
 
 extern const uint8_t http2_leave_ping[8];
 int http2_open(struct conn *c);
-ssize_t http2_feed(struct conn *c, const uint8_t *p, size_t n);
+void http2_close(struct conn *c);
 /* GOAWAY with this code; the connection ends when feed() returns, or at the next safe point. */
 void http2_fail(struct conn *c, enum http2_error code);
-/* Counts; true: too many, the connection has failed. */
-bool http2_flooded(struct conn *c, enum http2_flood kind);
-/* Decodes a whole block into the core's fields. 0 or an error of the connection. */
-int http2_decode(struct conn *c, const uint8_t *block, size_t n, uint32_t max_bytes, uint32_t max_fields,
-                 uint32_t *count, bool *too_large);
 void http2_goaway(struct conn *c, uint32_t last_id, enum http2_error code);
 void http2_goaway_final(struct conn *c); /* down: streams up to the last one seen are served, none beyond */
 /* Down: no stream is open any more and none will come: closes. */
 void http2_maybe_finish(struct conn *c);
-void http2_close(struct conn *c);
+/* Counts; true: too many, the connection has failed. */
+bool http2_flooded(struct conn *c, enum http2_flood kind);
+/* A stream error; of broken_id on a stream in whatever state. */
+void http2_broken(struct conn *c, struct http_leg *leg, enum http2_error code, const char *text);
+void http2_broken_id(struct conn *c, uint32_t id, enum http2_error code);
+void http2_on_settings(struct conn *c, const struct http2_frame *f, const uint8_t *p);
+void http2_on_ping(struct conn *c, const struct http2_frame *f, const uint8_t *p);
+void http2_on_window_update(struct conn *c, const struct http2_frame *f, const uint8_t *p);
+void http2_on_reset(struct conn *c, const struct http2_frame *f, const uint8_t *p);
+void http2_on_priority(struct conn *c, const struct http2_frame *f, const uint8_t *p);
+
+/* ---- http2_feed.c ---- */
+
+ssize_t http2_feed(struct conn *c, const uint8_t *p, size_t n);
+/* Decodes a whole block into the core's fields. 0 or an error of the connection. */
+int http2_decode(struct conn *c, const uint8_t *block, size_t n, uint32_t max_bytes, uint32_t max_fields,
+                 uint32_t *count, bool *too_large);
 
 /* ---- the sides ---- */
 

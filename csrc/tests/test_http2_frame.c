@@ -120,7 +120,8 @@ static uint32_t list(const char *const *lines) {
         const char *eq = strchr(lines[n] + 1, '=');
         fields[n] = (struct http_field){.name = slice_of(lines[n], (size_t)(eq - lines[n])),
                                         .value = slice_of(eq + 1, strlen(eq + 1))};
-        fields[n].id = (uint8_t)http_name_find(fields[n].name.p, fields[n].name.n);
+        enum http_name id = http_name_find(fields[n].name.p, fields[n].name.n);
+        fields[n].id = slice_eq(http_name_text(id), fields[n].name) ? (uint8_t)id : HN_OTHER; /* as hpack_decode */
     }
     return n;
 }
