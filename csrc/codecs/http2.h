@@ -124,8 +124,6 @@ static inline struct exchange *http2_exchange(struct http_leg *leg, enum conn_si
 /* Not opened yet, by whoever opens streams here. Servers would with even ids: we have refused their pushes. */
 static inline bool http2_idle(const struct http2 *s, uint32_t id) { return !(id & 1) || id > s->last_id; }
 
-/* A smaller dynamic table than everybody begins with would have to be enforced before the peer knows of it. */
-static inline uint32_t http2_table_size(uint32_t configured) { return configured < 4096 ? 4096 : configured; }
 /* Nothing is missing from what the peer sends on this stream, or nothing but the word that it was all: that may come when the
  * stream is forgotten, and no RST_STREAM must answer for it (clients take that for an error). */
 static inline bool http2_received_all(const struct http_leg *leg) {

@@ -44,7 +44,7 @@ static int open_down(struct conn *c) {
     to = http2_put_setting(to, H2_INITIAL_WINDOW_SIZE, o->stream_window);
     to = http2_put_setting(to, H2_MAX_HEADER_LIST_SIZE, o->limits.head);
     to = http2_put_setting(to, H2_NO_RFC7540_PRIORITIES, 1);
-    if (http2_table_size(o->header_table) != 4096) to = http2_put_setting(to, H2_HEADER_TABLE_SIZE, o->header_table);
+    if (o->header_table != 4096) to = http2_put_setting(to, H2_HEADER_TABLE_SIZE, o->header_table);
     if (o->upgrade) to = http2_put_setting(to, H2_ENABLE_CONNECT_PROTOCOL, 1);
     greet(c, settings, (size_t)(to - settings), o->stream_window, o->connection_window);
     if (o->head_timeout_ms) {
@@ -68,7 +68,7 @@ static int open_up(struct conn *c) {
     to = http2_put_setting(to, H2_ENABLE_PUSH, 0);
     to = http2_put_setting(to, H2_INITIAL_WINDOW_SIZE, o->stream_window);
     to = http2_put_setting(to, H2_MAX_HEADER_LIST_SIZE, o->limits.head);
-    if (http2_table_size(o->header_table) != 4096) to = http2_put_setting(to, H2_HEADER_TABLE_SIZE, o->header_table);
+    if (o->header_table != 4096) to = http2_put_setting(to, H2_HEADER_TABLE_SIZE, o->header_table);
     greet(c, settings, (size_t)(to - settings), o->stream_window, o->connection_window);
     return 0;
 }
@@ -201,6 +201,7 @@ void http2_on_settings(struct conn *c, const struct http2_frame *f, const uint8_
     bool first = s->phase == H2_WANT_SETTINGS;
     if (f->flags & H2_ACK) {
         s->acked = true;
+        if (s->decoder) hpack_decoder_acknowledged(s->decoder);
         return;
     }
     if (http2_flooded(c, FLOOD_SETTINGS)) return;

@@ -129,10 +129,9 @@ int http2_decode(struct conn *c, const uint8_t *block, size_t n, uint32_t max_by
     if (unlikely(!state || !own)) return H2_INTERNAL_ERROR;
     if (unlikely(!s->decoder)) {
         const struct http_upstream *o = c->side == UP ? http_upstream(c) : NULL;
-        s->decoder = hpack_decoder_new(http2_table_size(c->side == DOWN ? http_options(c)->header_table
-                                                        : o             ? o->header_table
-                                                                        : 0));
+        s->decoder = hpack_decoder_new(c->side == DOWN ? http_options(c)->header_table : o ? o->header_table : 4096);
         if (!s->decoder) return H2_INTERNAL_ERROR;
+        if (s->acked) hpack_decoder_acknowledged(s->decoder);
     }
     own->arena.used = 0;
     int r = hpack_decode(s->decoder, block, n, &own->arena, max_bytes, state->fields, max_fields, count, too_large);
