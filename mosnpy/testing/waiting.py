@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 # One factor for all timeouts, so that a slow or instrumented build (ASan, valgrind) runs the same suite.
 FACTOR = float(os.environ.get("MOSNPY_TESTS_TIMEOUT_FACTOR", "1"))
+# And one for limits of memory: sanitizers keep freed memory back and shadow all of it.
+MEMORY_FACTOR = 20 if "MOSNPY_SANITIZED" in os.environ else 1
 
 # Ports handed out lie below the kernel's ephemeral range (32768–60999): no outgoing connection can take one between
 # the moment it is chosen and the moment a server binds it.

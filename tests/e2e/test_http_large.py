@@ -17,13 +17,13 @@ from mosnpy.testing.http_server import HttpPeer, HttpServer, Request, flood
 from mosnpy.testing.http_stage import HttpStage, http_config
 from mosnpy.testing.http_wire import HttpWire
 from mosnpy.testing.process import ProxyProcess
-from mosnpy.testing.waiting import free_port
+from mosnpy.testing.waiting import MEMORY_FACTOR, free_port
 
 MIB = 1 << 20
 SIZE = 100 * MIB
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(BLOCK * 100).hexdigest()
-RSS_LIMIT = 60 * MIB
+RSS_LIMIT = 60 * MIB * MEMORY_FACTOR
 
 Start = Callable[..., ProxyProcess]
 

@@ -16,7 +16,7 @@ from mosnpy.testing.http2_wire import Http2Wire
 from mosnpy.testing.http_peers import Nghttpd, Nginx, PeerProcess, find_program
 from mosnpy.testing.http_wire import HttpWire
 from mosnpy.testing.process import ProxyProcess
-from mosnpy.testing.waiting import free_port, until
+from mosnpy.testing.waiting import MEMORY_FACTOR, free_port, until
 
 SMALL, LARGE = b"small file\n", os.urandom(3_000_000)
 
@@ -229,7 +229,7 @@ class TestLoad:
             ]
         )
         assert "60 succeeded, 0 failed, 0 errored, 0 timeout" in out, out
-        assert proxy[0].worker_rss() - before < 60 << 20
+        assert proxy[0].worker_rss() - before < (60 << 20) * MEMORY_FACTOR
         idle(proxy[0])
 
 
