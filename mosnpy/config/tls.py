@@ -59,7 +59,7 @@ class ChainTls(Model):
     max_version: Version = "1.3"
     """Newest version of TLS that is spoken."""
     ciphers: Text | None = None
-    """Ciphers of TLS 1.2 in OpenSSL's form, such as "ECDHE+AESGCM"; OpenSSL's own choice without it."""
+    """Ciphers of TLS 1.2 in OpenSSL's form, such as "ECDHE+AESGCM"; ECDHE with AEAD, AES-128 first, without it."""
     session_tickets: bool = True
     """Lets clients resume sessions, which saves them and the proxy most of a handshake."""
     alpn: list[Annotated[str, StringConstraints(min_length=1, max_length=255)]] | None = None
