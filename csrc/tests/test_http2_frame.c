@@ -121,8 +121,6 @@ static uint32_t list(const char *const *lines) {
         fields[n] = (struct http_field){.name = slice_of(lines[n], (size_t)(eq - lines[n])),
                                         .value = slice_of(eq + 1, strlen(eq + 1))};
         enum http_name id = http_name_find(fields[n].name.p, fields[n].name.n);
-        for (size_t k = 0; k < fields[n].name.n; k++) /* as hpack_decode() has it: a name in upper case is unknown */
-            if (fields[n].name.p[k] >= 'A' && fields[n].name.p[k] <= 'Z') id = HN_OTHER;
         fields[n].id = slice_eq(http_name_text(id), fields[n].name) ? (uint8_t)id : HN_OTHER; /* as hpack_decode */
     }
     return n;
