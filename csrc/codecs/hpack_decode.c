@@ -98,7 +98,7 @@ static bool copy_entry(struct reading *r, const struct hpack_entry *e, bool name
     r->arena->used += size;
     f->name = e->known ? hpack_known_text(e->known) : slice_of(to, name);
     f->value = slice_of(to + name, size - name);
-    f->id = e->id, f->drop = false;
+    f->id = e->id, f->drop = f->never = false;
     return true;
 }
 
@@ -153,6 +153,7 @@ static bool read_name(struct reading *r, uint32_t index, struct name *name) {
 
 /* §6.2; a name's index has so many bits. */
 static int literal(struct reading *r, unsigned prefix, bool insert) {
+    bool never = !insert && (*r->p & 0x10); /* §6.2.3 */
     uint32_t index;
     struct name name;
     struct hpack_text value;
@@ -162,7 +163,7 @@ static int literal(struct reading *r, unsigned prefix, bool insert) {
     if (likely(accept(r, (uint64_t)name.text.size + value.size))) {
         struct http_field *f = &r->fields[r->count++];
         f->name = slice_of(name.text.p, name.text.n), f->value = slice_of(value.p, value.n);
-        f->id = name.id, f->drop = false;
+        f->id = name.id, f->drop = false, f->never = never;
     }
     return insert ? hpack_insert(r->d, name.known, name.id, name.text, value) : 0;
 }

@@ -66,6 +66,7 @@ struct http_field {
         value;  /* name as it came (any case in HTTP/1, lower in HTTP/2); value without outer white space */
     uint8_t id; /* enum http_name */
     bool drop;  /* not to be forwarded */
+    bool never; /* came as a literal that must never be indexed, and must leave as one (RFC 7541 §6.2.3) */
 };
 
 struct http_head {

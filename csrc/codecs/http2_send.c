@@ -115,7 +115,8 @@ size_t http2_fields_bound(const struct http_field *f, uint32_t count) {
 uint8_t *http2_put_fields(uint8_t *to, const struct http_field *f, uint32_t count) {
     for (const struct http_field *end = f + count; f < end; f++) {
         if (unlikely(!sent(f))) continue;
-        bool secret = f->id == HN_COOKIE || (f->id == HN_OTHER && f->name.n == 13 && http_is(f->name, "authorization"));
+        bool secret = f->never || f->id == HN_COOKIE ||
+                      (f->id == HN_OTHER && f->name.n == 13 && http_is(f->name, "authorization"));
         to = hpack_encode(to, (enum http_name)f->id, f->name, f->value, secret);
     }
     return to;

@@ -600,6 +600,16 @@ TEST(pseudo_fields_decode) {
     hpack_decoder_free(d);
 }
 
+TEST(what_must_never_be_indexed_is_told) { /* §6.2.3: whoever passes it on must do the same */
+    struct hpack_decoder *d = hpack_decoder_new(4096);
+    CHECK_EQ(decode_hex(d, "1001 6101 62 0001 6301 64 4001 6501 66 be 82"),
+             0); /* never, without, with indexing; indexed */
+    CHECK_EQ(count, 5);
+    CHECK(fields[0].never);
+    for (uint32_t i = 1; i < count; i++) CHECK(!fields[i].never);
+    hpack_decoder_free(d);
+}
+
 int main(void) {
     RUN(examples_of_appendix_c_decode);
     RUN(integers_of_appendix_c_1);
@@ -621,5 +631,6 @@ int main(void) {
     RUN(what_is_encoded_decodes_to_the_same_in_lower_case);
     RUN(static_names_are_found_in_any_case);
     RUN(pseudo_fields_decode);
+    RUN(what_must_never_be_indexed_is_told);
     return 0;
 }
