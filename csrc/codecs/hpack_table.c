@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define ROW(name, value, id) \
-    { {(const uint8_t *)(name), sizeof(name) - 1}, {(const uint8_t *)(value), sizeof(value) - 1}, id, false }
+    { {(const uint8_t *)(name), sizeof(name) - 1}, {(const uint8_t *)(value), sizeof(value) - 1}, id, false, false }
 const struct http_field hpack_static[HPACK_STATIC + 1] = {
     ROW("", "", HN_OTHER),
     ROW(":authority", "", HN_OTHER),
