@@ -19,6 +19,11 @@ _PATH = (
 )  # Debian's servers lie outside an ordinary user's PATH
 
 
+def own_environment() -> dict[str, str]:
+    """Without the sanitizers' libraries, which a test run may preload: they are not for other people's programs."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+
 def find_program(name: str) -> str | None:
     return shutil.which(name, path=_PATH)
 
@@ -53,7 +58,11 @@ class PeerProcess:
             raise RuntimeError(f"{command[0]} is not installed")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*ends_with_us("TERM"), program, *command[1:]], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*ends_with_us("TERM"), program, *command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=own_environment(),
             )
         until(self._listens, f"{command[0]} to listen on {self.port}: {self.log}")
         return self

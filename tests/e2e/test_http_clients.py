@@ -15,6 +15,7 @@ import pytest
 
 from mosnpy.testing.http2_server import Stream2, mirror2
 from mosnpy.testing.http_message import chunk, response_head
+from mosnpy.testing.http_peers import own_environment
 from mosnpy.testing.http_server import HttpPeer, Request, answer, echo, flood, mirror
 from mosnpy.testing.http_stage import HttpStage, field_values
 
@@ -70,7 +71,11 @@ def curl(*words: str, version: int, stdin: bytes | None = None) -> bytes:
         pytest.skip("curl is not installed (Debian: apt install curl)")
     how = "--http2-prior-knowledge" if version == 2 else "--http1.1"
     done = subprocess.run(
-        [program, "-sS", "--fail-with-body", "-m", "20", how, *words], input=stdin, capture_output=True, check=False
+        [program, "-sS", "--fail-with-body", "-m", "20", how, *words],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env=own_environment(),
     )
     assert done.returncode == 0, (done.returncode, done.stderr, done.stdout[:500])
     return done.stdout
@@ -187,7 +192,9 @@ def node(script: str, *words: str) -> str:
     program = shutil.which("node")
     if program is None:
         pytest.skip("node is not installed (Debian: apt install nodejs)")
-    done = subprocess.run([program, "-e", script, *words], capture_output=True, text=True, timeout=40, check=False)
+    done = subprocess.run(
+        [program, "-e", script, *words], capture_output=True, text=True, timeout=40, check=False, env=own_environment()
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 

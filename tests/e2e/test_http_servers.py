@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mosnpy.testing.http2_wire import Http2Wire
-from mosnpy.testing.http_peers import Nghttpd, Nginx, PeerProcess, find_program
+from mosnpy.testing.http_peers import Nghttpd, Nginx, PeerProcess, find_program, own_environment
 from mosnpy.testing.http_wire import HttpWire
 from mosnpy.testing.process import ProxyProcess
 from mosnpy.testing.waiting import MEMORY_FACTOR, free_port, until
@@ -131,7 +131,7 @@ class TestFiles:
 
 
 def run(words: list[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=50, check=False, env=own_environment())
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
