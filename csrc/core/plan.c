@@ -213,11 +213,6 @@ static bool build_chain(struct builder *b, struct chain *chain, struct slice lis
     for (struct mpack_iter it = mpack_iter(names); names.type == MP_ARRAY && mpack_next(&it, &name);)
         chain->names[chain->name_count++] = mpack_slice(name);
     if (tls.type == MP_MAP && !(chain->tls = tls_server_new(tls, b->err, b->err_size))) return false;
-    if (mpack_get(v, "codec").type == MP_STR &&
-        mpack_get(v, "protocols").type != MP_ARRAY) { /* TODO(config): old form */
-        chain->services = calloc(1, sizeof *chain->services);
-        return chain->services && build_service(b, &chain->services[chain->service_count++], listener, v);
-    }
     return build_services(b, chain, listener, mpack_get(v, "protocols"));
 }
 
