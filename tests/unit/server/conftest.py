@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -67,10 +68,14 @@ class FakeProxy:
         return self.process.wait(20 * FACTOR)
 
     def children(self, name: str) -> list[psutil.Process]:
+        """Those alive whose name begins with `mosnpy-<name>`; one that ends while it is looked at is no child any more."""
         assert self.process is not None
-        return [
-            child for child in psutil.Process(self.process.pid).children() if child.name().startswith(f"mosnpy-{name}")
-        ]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.name().startswith(f"mosnpy-{name}"):
+                    found.append(child)
+        return found
 
     def connect(self, port: int = 0) -> socket.socket:
         return socket.create_connection(("127.0.0.1", port or self.port), 10 * FACTOR)
