@@ -13,7 +13,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 BIN := $(abspath $(VENV))/bin
 PYTEST_ARGS ?=
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 15
 CLANG ?= clang-14
 CLANG_FORMAT ?= clang-format-14
 # The first Python new enough; any will do that has venv and headers.
@@ -150,7 +150,7 @@ build/ctest/%: build/ctest/csrc/tests/%.o build/ctest/core.a
 run-%: build/ctest/%
 	@build/ctest/$* && echo "ok $*"
 
-fuzz: ## libFuzzer, FUZZ_SECONDS each (30), FUZZ="resp …" or all
+fuzz: ## libFuzzer, FUZZ_SECONDS each (15), FUZZ="resp …" or all
 	@if ! command -v $(CLANG) >/dev/null; then $(call missing,fuzzing,$(CLANG)); \
 	else $(MAKE) -j$(JOBS) --output-sync=target $(FUZZ:%=build/fuzz/%) && \
 		$(MAKE) -j$(JOBS) --output-sync=target $(FUZZ:%=fuzz-%); fi
