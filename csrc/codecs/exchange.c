@@ -194,16 +194,24 @@ void exchange_request_data(struct exchange *x, const uint8_t *p, size_t n) {
         exchange_bad_request(x, 413, "the body is larger than this listener allows");
         return;
     }
-    if (x->web && !grpc_web_request(x, &p, &n)) return;
-    if (n == 0) return;
+    if (unlikely(x->web != NULL)) grpc_web_request(x, p, n);
+    else exchange_hand_over(x, p, n);
+}
+
+bool exchange_hand_over(struct exchange *x, const uint8_t *p, size_t n) {
+    if (n == 0) return true;
     if (unlikely(x->mirror != NULL)) http_mirror_data(x, p, n);
     if (likely(x->begun)) {
         keep_body(x, p, n);
         x->uv->data(x, p, n);
-        return;
+        return true;
     }
-    if (queue_append(&x->core->chunks, &x->early, p, n) < 0) exchange_bad_request(x, 503, "out of memory");
-    else if (x->early.bytes >= EARLY_MAX) pause_request(x);
+    if (queue_append(&x->core->chunks, &x->early, p, n) < 0) {
+        exchange_bad_request(x, 503, "out of memory");
+        return false;
+    }
+    if (x->early.bytes >= EARLY_MAX) pause_request(x);
+    return true;
 }
 
 /* One block: the fields, then their bytes. */

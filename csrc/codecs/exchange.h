@@ -212,6 +212,8 @@ extern const struct codec http1_codec, http2_codec;
 enum failure exchange_connect(struct exchange *x, struct http_head *h, bool end);
 /* An exchange without client, with the options and the core of `like` (http_mirror.c). NULL: out of memory. */
 struct exchange *exchange_new_detached(const struct exchange *like, const struct http_down_side *side);
+/* Body bytes in the form in which the upstream gets them. False: x is over. */
+bool exchange_hand_over(struct exchange *x, const uint8_t *p, size_t n);
 /* Ends x without a word to its client. */
 void exchange_drop(struct exchange *x);
 void http_mirror_begin(struct exchange *x, const struct route *route, struct http_head *h, bool end);

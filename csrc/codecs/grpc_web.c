@@ -45,27 +45,22 @@ int grpc_web_begin(struct exchange *x, struct http_head *h, struct slice type) {
 
 void grpc_web_free(struct grpc_web *web) { free(web); }
 
-bool grpc_web_request(struct exchange *x, const uint8_t **p, size_t *n) {
+void grpc_web_request(struct exchange *x, const uint8_t *p, size_t n) {
     struct grpc_web *web = x->web;
-    if (!web->text) return true;
-    const uint8_t *from = *p;
-    size_t left = *n;
-    while (left) {
-        size_t piece = min_size(left, PIECE);
-        int64_t k = base64_decode(&web->in, from, piece, web->buffer);
+    if (!web->text) {
+        exchange_hand_over(x, p, n);
+        return;
+    }
+    while (n) {
+        size_t piece = min_size(n, PIECE);
+        int64_t k = base64_decode(&web->in, p, piece, web->buffer);
         if (k < 0) {
             exchange_bad_request(x, 400, "the body is not base64");
-            return false;
+            return;
         }
-        from += piece, left -= piece;
-        *p = web->buffer, *n = (size_t)k;
-        if (left && k > 0) { /* the caller sends the last piece */
-            x->web = NULL;
-            exchange_request_data(x, web->buffer, (size_t)k);
-            x->web = web;
-        }
+        if (!exchange_hand_over(x, web->buffer, (size_t)k)) return; /* web is gone with it */
+        p += piece, n -= piece;
     }
-    return true;
 }
 
 void grpc_web_response(struct exchange *x, struct http_head *h) {

@@ -10,8 +10,8 @@
  * -1: out of memory. */
 int grpc_web_begin(struct exchange *x, struct http_head *h, struct slice type);
 void grpc_web_free(struct grpc_web *web);
-/* Request bytes as the server is to get them. False: they were broken and x is over. */
-bool grpc_web_request(struct exchange *x, const uint8_t **p, size_t *n);
+/* Request bytes, handed over as the server is to get them. x may be over on return. */
+void grpc_web_request(struct exchange *x, const uint8_t *p, size_t n);
 void grpc_web_response(struct exchange *x, struct http_head *h);
 void grpc_web_response_data(struct exchange *x, const uint8_t *p, size_t n);
 /* The trailers leave as a message; none are left. */

@@ -302,7 +302,10 @@ static void done(struct exchange *x) {
     struct http1_down *s = session(c);
     bool whole = s->state == H1_WAIT && x->request_done;
     s->x = NULL, s->full = s->probed = false, c->codec_deadline_ms = 0;
-    if (c->state >= CONN_FINISHING || c->doom) return;
+    if (c->state >= CONN_FINISHING || c->doom) {
+        s->state = H1_DISCARD; /* more of the body may lie behind what ended it */
+        return;
+    }
     conn_unpause(c, PAUSE_PEER);
     if (whole && s->keep_alive) {
         s->state = H1_HEAD;

@@ -13,6 +13,8 @@ import grpc
 import pytest
 
 from mosnpy.testing.http2_server import Http2Server, Stream2, stall2
+from mosnpy.testing.http_message import chunk, response_head
+from mosnpy.testing.http_server import HttpPeer, Request
 from mosnpy.testing.http_stage import HttpStage, http_config
 from mosnpy.testing.waiting import free_port, until
 
@@ -337,6 +339,36 @@ class TestWeb:
         assert got.status == 200
         status = got.get("grpc-status") or self.frames(got.body)[-1][1].decode()
         assert "9" in status
+
+    def test_limit_of_text(self, http: HttpStage) -> None:
+        """What is counted are the bytes of the client, each once, however many pieces they are decoded in."""
+        server = http.server()
+        http.start(server, http={"grpc_web": True, "limits": {"body": "50KiB"}})
+        text = base64.b64encode(bytes(36_000))
+        fields = ("Content-Type", "application/grpc-web-text")
+        assert http.wire().exchange("POST", "/a.B/C", fields, body=text).status == 200
+        assert server.last.body == bytes(36_000)
+        pieces = [text[at : at + 30_000] for at in range(0, len(text), 30_000)]
+        wire = http.wire()
+        wire.request("POST", "/a.B/C", fields, pieces=[*pieces, text])
+        refused = wire.response()
+        assert (refused.get("grpc-status"), refused.closes) == ("8", True)
+        assert len(server.requests) <= 2
+
+    def test_text_that_breaks_midway(self, http: HttpStage) -> None:
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await peer.send(response_head(200, [("Transfer-Encoding", "chunked")]))
+            await peer.gone()
+
+        http.server(script)
+        http.start(http={"grpc_web": True})
+        wire = http.wire()
+        wire.request("POST", "/a.B/C", ("Content-Type", "application/grpc-web-text"), ("Transfer-Encoding", "chunked"))
+        wire.send_raw(chunk(b"AAAA"))
+        assert wire.head().status == 200
+        wire.send_raw(chunk(b"!!!!") + chunk(b"AAAA") * 3)
+        assert wire.closed()
+        assert http.wire().silent()
 
     def test_not_without_the_option(self, http: HttpStage) -> None:
         server = http.server2()

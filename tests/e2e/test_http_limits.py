@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mosnpy.testing.http_message import CutShort, response, response_head
-from mosnpy.testing.http_server import answer, canned, stall
+from mosnpy.testing.http_server import HttpPeer, Request, answer, canned, stall
 from mosnpy.testing.http_stage import HttpStage, seen
 from mosnpy.testing.http_wire import HttpWire
 from mosnpy.testing.waiting import until
@@ -100,6 +100,23 @@ class TestBody:
         wire = http.wire()
         assert status_of(wire, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"200\r\n" + b"x" * 512 + b"\r\n" + b"201\r\n" + b"x" * 513 + b"\r\n0\r\n\r\n") == 413  # fmt: skip
         assert wire.closed()
+
+    def test_counted_behind_the_responses_head(self, http: HttpStage) -> None:
+        """It is too late for a status, and what still comes of the body belongs to nobody."""
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await peer.send(response_head(200, [("Transfer-Encoding", "chunked")]))
+            await peer.gone()
+
+        http.server(script)
+        http.start(http={"limits": {"body": "10B"}})
+        wire = http.wire()
+        wire.send_raw(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        assert wire.head().status == 200
+        wire.send_raw(b"a\r\n0123456789\r\n" + b"5\r\nhello\r\n" * 3 + b"0\r\n\r\n")
+        assert wire.closed()
+        assert wire.was_reset
+        assert http.wire().silent()
 
     def test_no_limit_by_default(self, http: HttpStage) -> None:
         http.server()
