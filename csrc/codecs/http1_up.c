@@ -123,6 +123,12 @@ void http1_up_drained(struct conn *c) {
 /* The exchange being answered; NULL for one that nobody waits for any more (its response is read and thrown away). */
 static struct exchange *current(struct conn *c) { return c->head ? c->head->data : NULL; }
 
+/* What the response at hand may be like: as the plan of its request says, for in a newer one this upstream may be missing. */
+static const struct http1_limits *limits(const struct conn *c) {
+    const struct http_upstream *o = c->head->upstream->options;
+    return &o->limits;
+}
+
 static void begin_body(struct http1_up *u, const struct http_head *h) {
     u->keep_alive = h->keep_alive;
     u->left = h->length;
@@ -146,13 +152,11 @@ static void end_of_response(struct conn *c, struct http_trailers trailers, bool 
 static ssize_t take_head(struct conn *c, const uint8_t *p, size_t n) {
     struct http1_up *u = session(c);
     struct http_state *state = http_state(c->core);
-    const struct http_upstream *o = http_upstream(c);
     struct stream *s = c->head;
     struct exchange *x = current(c);
     struct http_head h = {.method = s->tag};
     size_t scanned = u->scanned;
-    if (!o) return FEED_CLOSE; /* the upstream is in no plan any more */
-    ssize_t k = http1_response(p, n, &scanned, &o->limits, state->fields, countof(state->fields), &h);
+    ssize_t k = http1_response(p, n, &scanned, limits(c), state->fields, countof(state->fields), &h);
     u->scanned = k == 0 ? (uint32_t)scanned : 0;
     if (k <= 0) return k == 0 ? 0 : FEED_CLOSE;
     if (h.status < 200 && h.status != 101) {
@@ -183,11 +187,9 @@ static size_t take_length(struct conn *c, const uint8_t *p, size_t n) {
 
 static ssize_t take_chunk(struct conn *c, const uint8_t *p, size_t n) {
     struct http1_up *u = session(c);
-    const struct http_upstream *o = http_upstream(c);
     struct slice data;
     size_t taken = 0;
-    if (!o) return FEED_CLOSE;
-    int r = http1_chunked(&u->chunked, &o->limits, p, n, &taken, &data);
+    int r = http1_chunked(&u->chunked, limits(c), p, n, &taken, &data);
     if (r < 0) return FEED_CLOSE;
     if (r == CHUNK_DATA && current(c)) exchange_response_data(current(c), data.p, data.n);
     if (r == CHUNK_TRAILERS) u->state = H1_TRAILERS;
@@ -196,10 +198,8 @@ static ssize_t take_chunk(struct conn *c, const uint8_t *p, size_t n) {
 
 static ssize_t take_trailers(struct conn *c, const uint8_t *p, size_t n) {
     struct http_state *state = http_state(c->core);
-    const struct http_upstream *o = http_upstream(c);
     uint32_t count = 0;
-    if (!o) return FEED_CLOSE;
-    ssize_t k = http1_trailers(p, n, &o->limits, state->fields, countof(state->fields), &count);
+    ssize_t k = http1_trailers(p, n, limits(c), state->fields, countof(state->fields), &count);
     if (k < 0) return FEED_CLOSE;
     if (k > 0) end_of_response(c, (struct http_trailers){state->fields, count}, false);
     return k;

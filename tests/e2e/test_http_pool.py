@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from mosnpy.testing.http_message import response
+from mosnpy.testing.http_message import chunk, response, response_head
 from mosnpy.testing.http_server import HttpPeer, HttpServer, Request, Script, answer, canned, echo
-from mosnpy.testing.http_stage import HttpStage, seen
+from mosnpy.testing.http_stage import HttpStage, http_config, seen
 from mosnpy.testing.waiting import until
 
 
@@ -113,6 +113,33 @@ class TestReuse:
             assert connection_of(wire.exchange("POST", "/", body=b"x")) == number
             server.each(HttpPeer.close)
             server.until_quiet()
+
+
+class TestReload:
+    def test_upstream_that_is_gone_finishes_what_it_began(self, http: HttpStage) -> None:
+        """Requests end under the plan they came with: one that waits for its response, one that waits for the rest of its own body."""
+        gate = asyncio.Event()
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await request.read_body()
+            await gate.wait()
+            await peer.send(response_head(200, [("Transfer-Encoding", "chunked")]))
+            await peer.send(chunk(b"late") + b"0\r\nX-A: b\r\n\r\n")
+
+        server, other = http.server(script), http.server(answer(b"other"))
+        proxy = http.start(server)
+        waiting, sending = http.wire(), http.wire()
+        waiting.request("POST", "/", body=b"x")
+        sending.send_raw(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        server.until_requests(2)
+        proxy.reload(http_config({"new": other}))
+        until(lambda: http.wire().exchange().text == "other", "the new plan")
+        sending.send_raw(b"0\r\n\r\n")
+        server.each(lambda peer: gate.set())
+        for wire in (waiting, sending):
+            got = wire.response()
+            assert (got.status, got.text, got.trailers) == (200, "late", [("X-A", "b")])
+        server.until_quiet()
 
 
 def close_on_reuse(*, reset: bool) -> Script:
