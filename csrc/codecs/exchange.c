@@ -285,11 +285,18 @@ static void judge(struct exchange *x, const struct http_head *h) {
     if (f) x->s->status = grpc_stream_status(f->value);
 }
 
+/* Passed on as they come, but for a client that reads none: nothing holds back a server that sends no end of them. The one that is
+ * waited for never lies behind others. */
+static void interim(struct exchange *x, struct http_head *h) {
+    bool awaited = h->status == 100 && x->want_continue;
+    if (h->status == 100) x->want_continue = false;
+    if (x->version >= 11 && (awaited || (x->down && !conn_full(x->down)))) x->dv->head(x, h, false);
+}
+
 void exchange_response(struct exchange *x, struct http_head *h, bool end) {
     x->active_ms = x->core->now_ms;
     if (h->status < 200 && h->status != 101) {
-        if (h->status == 100) x->want_continue = false;
-        if (x->version >= 11) x->dv->head(x, h, false);
+        interim(x, h);
         return;
     }
     if (h->status == 101 && (!x->upgrade || end)) { /* nobody asked */

@@ -45,6 +45,10 @@ int grpc_web_begin(struct exchange *x, struct http_head *h, struct slice type) {
 
 void grpc_web_free(struct grpc_web *web) { free(web); }
 
+struct slice grpc_web_type(const struct grpc_web *web) {
+    return slice_of(web->response_type, web->response_type_n);
+}
+
 void grpc_web_request(struct exchange *x, const uint8_t *p, size_t n) {
     struct grpc_web *web = x->web;
     if (!web->text) {
@@ -67,7 +71,7 @@ void grpc_web_response(struct exchange *x, struct http_head *h) {
     struct grpc_web *web = x->web;
     for (uint32_t i = 0; i < h->count; i++) {
         struct http_field *f = &h->fields[i];
-        if (f->id == HN_CONTENT_TYPE) f->value = slice_of(web->response_type, web->response_type_n);
+        if (f->id == HN_CONTENT_TYPE) f->value = grpc_web_type(web);
         if (f->id == HN_CONTENT_LENGTH || f->id == HN_TRAILER) f->drop = true;
     }
 }

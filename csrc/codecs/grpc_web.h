@@ -10,6 +10,7 @@
  * -1: out of memory. */
 int grpc_web_begin(struct exchange *x, struct http_head *h, struct slice type);
 void grpc_web_free(struct grpc_web *web);
+struct slice grpc_web_type(const struct grpc_web *web); /* of its responses */
 /* Request bytes, handed over as the server is to get them. x may be over on return. */
 void grpc_web_request(struct exchange *x, const uint8_t *p, size_t n);
 void grpc_web_response(struct exchange *x, struct http_head *h);

@@ -270,6 +270,8 @@ static void send_head(struct exchange *x, struct http_head *h, bool end) {
     to = put_framing(to, c, x, h, end);
     to = http1_put(to, SLICE("\r\n"));
     conn_send(c, state->encoded, (size_t)(to - state->encoded));
+    if (unlikely(session(c)->half_closed) && x->response == X_TUNNEL)
+        exchange_request_end(x, (struct http_trailers){NULL, 0}); /* FIN came before there was a tunnel to end */
 }
 
 static void send_data(struct exchange *x, const uint8_t *p, size_t n) {
@@ -301,7 +303,7 @@ static void done(struct exchange *x) {
     struct conn *c = x->down;
     struct http1_down *s = session(c);
     bool whole = s->state == H1_WAIT && x->request_done;
-    s->x = NULL, s->full = s->probed = false, c->codec_deadline_ms = 0;
+    s->x = NULL, s->full = s->probed = s->event_stream = false, c->codec_deadline_ms = 0;
     if (c->state >= CONN_FINISHING || c->doom) {
         s->state = H1_DISCARD; /* more of the body may lie behind what ended it */
         return;

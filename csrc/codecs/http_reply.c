@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "grpc.h"
+#include "grpc_web.h"
 
 static const struct {
     uint16_t status;
@@ -70,7 +70,7 @@ static void reply_grpc(struct exchange *x, uint32_t code, struct slice text) {
     uint8_t message[512];
     int n = snprintf(number, sizeof number, "%u", (unsigned)code);
     struct slice encoded = grpc_message_encode(text, message, sizeof message);
-    http_add(&h, HN_CONTENT_TYPE, SLICE("content-type"), SLICE("application/grpc"));
+    http_add(&h, HN_CONTENT_TYPE, SLICE("content-type"), x->web ? grpc_web_type(x->web) : SLICE("application/grpc"));
     http_add(&h, HN_GRPC_STATUS, SLICE("grpc-status"), slice_of(number, (size_t)n));
     http_add(&h, HN_GRPC_MESSAGE, SLICE("grpc-message"), encoded);
     if (x->response_edits) http_edit_response(x->response_edits, &h);

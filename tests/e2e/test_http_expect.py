@@ -140,6 +140,31 @@ class TestInterim:
         # The script took the body itself; nothing more is due of it.
         assert wire.response().text == "done"
 
+    @pytest.mark.parametrize("two", [False, True], ids=["HTTP/1", "HTTP/2"])
+    def test_no_end_of_them(self, http: HttpStage, two: bool) -> None:
+        """A client that does not read gets the first ones and the response; what lies between is not kept for it."""
+        hints = response_head(103, [("Link", "x" * 1000)]) * 60
+        done: list[int] = []
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            for _ in range(200):
+                await peer.send(hints)
+            done.append(1)
+            await peer.send(response(200, b"done"))
+
+        http.server(script)
+        proxy = http.start()
+        wire = http.wire2() if two else http.wire(receive_buffer=4096)
+        if isinstance(wire, HttpWire):
+            wire.request()
+        else:
+            stream = wire.begin()
+        until(lambda: done, "the server to have said it all")
+        assert proxy.counts()["chunks"] < 200  # of 16 KiB; 750 were sent
+        assert (
+            wire.response().text if isinstance(wire, HttpWire) else bytes(wire.wait(stream).body).decode()
+        ) == "done"
+
     def test_not_to_http_1_0(self, http: HttpStage) -> None:
         http.server(canned(response_head(103, [("Link", "x")]) + response(200, b"done")))
         http.start()

@@ -182,6 +182,26 @@ class TestHalfClosed:
         server.each(lambda peer: gate.set())
         assert wire.response().text == "thought"
 
+    def test_fin_behind_a_stream_of_events(self, http: HttpStage) -> None:
+        """That nobody reads a stream without end after FIN says nothing of the request behind it."""
+        server = http.server(answer(b"data: x\n\n", ("Content-Type", "text/event-stream")))
+        http.start()
+        wire = http.wire()
+        assert wire.exchange().status == 200
+        gate = asyncio.Event()
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await gate.wait()
+            await peer.send(response(200, b"thought"))
+
+        server.script = script
+        wire.request()
+        wire.half_close()
+        server.until_requests(2)
+        assert wire.silent()
+        server.each(lambda peer: gate.set())
+        assert wire.response().text == "thought"
+
     def test_fin_within_a_head(self, http: HttpStage) -> None:
         server = http.server()
         http.start()

@@ -340,6 +340,15 @@ class TestWeb:
         status = got.get("grpc-status") or self.frames(got.body)[-1][1].decode()
         assert "9" in status
 
+    @pytest.mark.parametrize("kind", ["application/grpc-web+proto", "application/grpc-web-text"])
+    def test_failure_of_the_proxy(self, http: HttpStage, kind: str) -> None:
+        """Its own answers are of the kind that was asked in: clients of gRPC-Web take no other."""
+        server = http.server()
+        server.refuse()
+        http.start(server, http={"grpc_web": True})
+        got = http.wire().exchange("POST", "/a.B/C", ("Content-Type", kind), body=base64.b64encode(self.message(b"")))
+        assert (got.status, got["content-type"], got["grpc-status"]) == (200, kind, "14")
+
     def test_limit_of_text(self, http: HttpStage) -> None:
         """What is counted are the bytes of the client, each once, however many pieces they are decoded in."""
         server = http.server()

@@ -277,6 +277,28 @@ class TestRaw:
         wire.half_close()
         assert wire.rest() == b"last words"
 
+    def test_fin_before_there_is_a_tunnel(self, http: HttpStage) -> None:
+        """It ends the client's direction of it, as if it had come a moment later."""
+        gate = asyncio.Event()
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await gate.wait()
+            await peer.send(SWITCH + b"all I have to say")
+            assert await peer.gone() == "FIN"
+            await peer.send(b", and that")
+            peer.close()
+
+        server = http.server(script)
+        http.start()
+        wire = http.wire()
+        wire.send_raw(HELLO % b"raw")
+        wire.half_close()
+        server.until_requests(1)
+        assert wire.silent()
+        server.each(lambda peer: gate.set())
+        assert wire.head().status == 101
+        assert wire.rest() == b"all I have to say, and that"
+
     def test_never_used_again(self, http: HttpStage) -> None:
         server = http.server(raw_echo)
         http.start()
