@@ -97,8 +97,7 @@ static void tcp_close(struct conn *c) {
 /* Before the first byte could be sent, another endpoint may do; after that the end of one side is the end of both. */
 static void tcp_pin_lost(struct conn *down, struct conn *up) {
     down->peer = up->peer = NULL;
-    if (up->close_reason == FAIL_CONNECT && (down->paused & PAUSE_PEER) && up->out.base == 0)
-        tcp_connect(down, up->endpoint);
+    if (up->close_reason == FAIL_CONNECT && (down->paused & PAUSE_PEER)) tcp_connect(down, up->endpoint);
     else if (up->close_reason != FAIL_NONE && !up->eof) conn_doom(down, (enum failure)up->close_reason);
     else conn_finish(down);
 }

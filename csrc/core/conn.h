@@ -73,14 +73,14 @@ struct conn {
     const struct chain *chain;
     const struct service *service; /* of the chain; NULL while the protocol is not known */
     uint64_t codec_deadline_ms;    /* codec->overdue() is called then; 0: none. Follow with conn_arm_timer() */
-    uint64_t greet_by_ms;          /* greeting_overdue() is called then: greeting, TLS handshake; 0: none */
-    char *sni;                     /* name the ClientHello asked for, in lower case; owned, NULL: none */
-    struct conn *wait_next;        /* in endpoint->waiters */
-    struct endpoint *waiting_for;  /* whose waiters list this is on */
-    uint64_t wait_until_ms;        /* 0: no limit */
-    uint32_t wait_below;           /* WAIT ends when fewer streams than this are open; 0: not waiting for that */
-    size_t held;                   /* bytes of replies that wait for an earlier one */
-    struct conn *blocked;          /* up: paused by us because we are slow */
+    uint64_t greet_by_ms;   /* greeting_overdue() is called then: PROXY header, greeting, TLS handshake; 0: none */
+    char *sni;              /* name the ClientHello asked for, in lower case; owned, NULL: none */
+    struct conn *wait_next; /* in endpoint->waiters */
+    struct endpoint *waiting_for; /* whose waiters list this is on */
+    uint64_t wait_until_ms;       /* 0: no limit */
+    uint32_t wait_below;          /* WAIT ends when fewer streams than this are open; 0: not waiting for that */
+    size_t held;                  /* bytes of replies that wait for an earlier one */
+    struct conn *blocked;         /* up: paused by us because we are slow */
     uint32_t blocked_gen;
     uint64_t id;
     union address addr;   /* of the peer; PROXY protocol may replace it */
@@ -149,6 +149,8 @@ void conn_event(struct conn *c, uint32_t events);
 /* Handles what `readable` and the stash promise; at most a few reads, then the ready list. */
 void conn_read(struct conn *c);
 void conn_list_ready(struct conn *c);
+/* Down, at the end of its bytes: another codec gets what is kept, then the end. */
+void conn_read_again(struct conn *c);
 struct slice conn_ip(struct conn *c);     /* the address alone, without brackets (attr.c) */
 const char *conn_address(struct conn *c); /* "127.0.0.1:1234", "[::1]:1234", or the unix socket's path */
 

@@ -108,8 +108,8 @@ void conn_broken(struct conn *c) {
 static void conn_at_eof(struct conn *c) {
     c->readable = false;
     if (c->eof) return;
-    if (unlikely(c->greeting || (c->tls && c->tls->state != TLS_READY))) { /* no codec has begun */
-        conn_broken(c);
+    if (unlikely(c->greeting || c->expect_proxy || (c->tls && c->tls->state != TLS_READY))) { /* no codec has begun */
+        if (!c->greeting || !greeting_eof(c)) conn_broken(c);
         return;
     }
     if (unlikely(c->truncated && c->side == UP && !c->tls->spoken)) { /* not a word from it: it refused us */
@@ -120,6 +120,11 @@ static void conn_at_eof(struct conn *c) {
     if (c->codec->eof) c->codec->eof(c);
     else if (c->side == UP) conn_close(c, FAIL_UPSTREAM_RESET);
     else conn_finish(c);
+}
+
+void conn_read_again(struct conn *c) {
+    c->eof = false, c->readable = true;
+    conn_list_ready(c);
 }
 
 static void count_received(struct conn *c, size_t n) {
@@ -201,7 +206,8 @@ void conn_read(struct conn *c) {
     if (c->in_end > c->in_start && !feed_stash(c)) return;
     for (int i = 0; i < READ_ROUNDS && c->readable; i++)
         if (c->paused || !(likely(!c->tls) ? read_once(c) : read_secured(c))) break;
-    if (unlikely(c->tls && c->tls->closed) && c->state < CONN_FINISHING && !c->paused && !c->doom && !c->eof)
+    if (unlikely(c->tls && c->tls->closed) && c->state < CONN_FINISHING && !c->paused && !c->doom && !c->eof &&
+        !c->listed) /* else: when its turn comes, behind what is kept */
         conn_at_eof(c);
     if (c->state < CONN_FINISHING && c->readable && !c->paused) conn_list_ready(c);
 }

@@ -15,7 +15,8 @@ static const struct service *catch_all(const struct chain *chain) {
 }
 
 const struct codec *detect_first(const struct listener *l) {
-    return l->chain_count == 1 && l->chains[0].service_count == 1 ? l->chains[0].services[0].codec : &detect_codec;
+    bool at_once = !l->greets && !l->proxy_protocol && l->chain_count == 1 && l->chains[0].service_count == 1;
+    return at_once ? l->chains[0].services[0].codec : &detect_codec;
 }
 
 static const struct service *by_alpn(const struct chain *chain, struct slice alpn) {
@@ -92,5 +93,14 @@ static void detect_overdue(struct conn *c) {
     if (conn_become(c, service)) conn_list_ready(c);
 }
 
+/* Nothing more will come: what is there decides. A half-closed client may still be waiting for an answer, or for a server that
+ * speaks first; its codec reads the end again. */
+static void detect_eof(struct conn *c) {
+    bool more;
+    const struct service *service = decide(c->chain, c->in + c->in_start, c->in_end - c->in_start, true, &more);
+    if (!service) conn_finish(c);
+    else if (conn_become(c, service)) conn_read_again(c);
+}
+
 const struct codec detect_codec = {
-    .name = "detect", .max_stash = 64u * 1024, .feed = detect_feed, .overdue = detect_overdue};
+    .name = "detect", .max_stash = 64u * 1024, .feed = detect_feed, .eof = detect_eof, .overdue = detect_overdue};

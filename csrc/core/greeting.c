@@ -94,7 +94,10 @@ ssize_t greeting_feed(struct conn *c, const uint8_t *p, size_t n) {
     bool strict = first && !first->permissive;
     enum hello got = client_hello_begins(p, n);
     struct client_hello hello = {0};
-    if (got == HELLO_MORE) return 0;
+    if (got == HELLO_MORE) { /* idle was welcome, to keep us guessing is not */
+        if (!c->greet_by_ms) wait_until(c, c->core->now_ms + GREETING_TLS_MS);
+        return 0;
+    }
     if (got == HELLO_BAD && !strict) return pass_on(c, p, n);
     if (got == HELLO_GOOD) got = client_hello_read(p, n, &hello);
     if (got == HELLO_MORE) {
@@ -110,11 +113,25 @@ ssize_t greeting_feed(struct conn *c, const uint8_t *p, size_t n) {
     return pass_on(c, p, n);
 }
 
-void greeting_overdue(struct conn *c) {
+/* Nothing that has come so far keeps it from being plaintext. */
+static bool may_be_plaintext(const struct conn *c) {
     const struct tls_server *first = c->listener->chains[0].tls;
-    bool plaintext = c->greeting && !c->greeted && !(first && !first->permissive);
-    if (c->greeting && !first) plaintext = true;
-    if (plaintext) {
+    return c->greeting && (!first || (first->permissive && !c->greeted));
+}
+
+bool greeting_eof(struct conn *c) {
+    if (!may_be_plaintext(c)) return false;
+    if (pass_on(c, NULL, 0) == 0 && c->state != CONN_DEAD) conn_read_again(c);
+    return true;
+}
+
+void greeting_overdue(struct conn *c) {
+    if (c->expect_proxy) {
+        c->listener->stat[LISTENER_idle_timeouts]++;
+        conn_close(c, FAIL_TIMEOUT);
+        return;
+    }
+    if (may_be_plaintext(c)) {
         if (pass_on(c, NULL, 0) == 0 && c->state != CONN_DEAD) conn_list_ready(c);
         return;
     }

@@ -18,6 +18,8 @@ bool greeting_needed(const struct listener *l, struct mpack map);
 void greeting_begin(struct conn *c);
 /* As feed(), while c->greeting. */
 ssize_t greeting_feed(struct conn *c, const uint8_t *p, size_t n);
+/* FIN, while c->greeting. True: it goes on as plaintext, where that is welcome and nothing of TLS has come. */
+bool greeting_eof(struct conn *c);
 /* c->greet_by_ms has passed (it is 0 again): the handshake failed, or it goes on as plaintext. May close c. */
 void greeting_overdue(struct conn *c);
 

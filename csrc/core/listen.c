@@ -7,6 +7,7 @@
 
 #include "conn.h"
 #include "detect.h"
+#include "proxy_protocol.h"
 
 #define ACCEPT_BATCH 64  /* connections per turn, so that a storm of them cannot starve those that are there */
 #define ACCEPT_PAUSE 100 /* ms without accepting after running out of descriptors; clients wait in the backlog */
@@ -97,6 +98,7 @@ static void welcome(struct core *core, struct listener *l, int fd, const union a
     plan_ref(l->plan);
     l->stat[LISTENER_connections_total]++;
     l->stat[LISTENER_connections_active]++;
+    if (c->expect_proxy) c->greet_by_ms = core->now_ms + PROXY_HEADER_MS;
     if (c->expect_proxy || detect_begin(c)) conn_arm_timer(c);
 }
 

@@ -82,7 +82,7 @@ ssize_t proxy_protocol_read(struct conn *c, const uint8_t *p, size_t n) {
     if (memcmp(p, v2_signature, head) == 0) k = n < sizeof v2_signature ? 0 : read_v2(c, p, n);
     else if (memcmp(p, "PROXY ", min_size(n, 6)) == 0) k = read_v1(c, p, n);
     if (k <= 0) return k;
-    c->expect_proxy = false;
+    c->expect_proxy = false, c->greet_by_ms = 0;
     if (!detect_begin(c)) return FEED_CLOSE;
     if ((size_t)k == n || c->paused || c->state != CONN_OPEN) return k;
     /* what came along behind the header */

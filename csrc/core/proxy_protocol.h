@@ -6,6 +6,8 @@
 
 #include <sys/types.h>
 
+#define PROXY_HEADER_MS 10000u /* for a client to send its header; balancers send it with the first segment */
+
 struct conn;
 
 /* Reads the header a client of such a listener must begin with and takes its source address as the client's.

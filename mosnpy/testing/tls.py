@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from mosnpy.testing.loop_thread import shared_loop
 from mosnpy.testing.waiting import FACTOR
 
+_T = TypeVar("_T")
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
@@ -104,6 +106,58 @@ def refused(address: tuple[str, int] | str, context: ssl.SSLContext, name: str =
     except ConnectionError:
         return "reset"
     return ""
+
+
+class StepClient:
+    """A client that shakes hands in steps: `hello` sends its first message, `finish` does the rest."""
+
+    def __init__(self, address: tuple[str, int] | str, context: ssl.SSLContext, name: str = "localhost") -> None:
+        assert not isinstance(address, str)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self.plain = socket.create_connection(address, 10 * FACTOR)
+
+    def __enter__(self) -> StepClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.plain.close()
+
+    def hello(self) -> None:
+        with suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        self.plain.sendall(self._outgoing.read())
+
+    def finish(self) -> None:
+        self._step(self.tls.do_handshake)
+
+    def ask(self, data: bytes, size: int) -> bytes:
+        """Sends, and reads what comes first, at most `size` bytes of it."""
+        self.tls.write(data)
+        return self.read(size)
+
+    def read(self, size: int) -> bytes:
+        return self._step(lambda: self.tls.read(size))
+
+    def taken(self) -> bytes:
+        """The records that are to be sent, for the test to send."""
+        return self._outgoing.read()
+
+    def _step(self, call: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                return call()
+            except ssl.SSLWantReadError:
+                self._send()
+                if not (data := self.plain.recv(1 << 16)):
+                    raise ConnectionError("the connection has ended") from None
+                self._incoming.write(data)
+            finally:
+                self._send()
+
+    def _send(self) -> None:
+        if data := self.taken():
+            self.plain.sendall(data)
 
 
 def client_hello(name: str | None = "localhost", context: ssl.SSLContext | None = None) -> bytes:

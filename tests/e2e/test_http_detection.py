@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -120,6 +121,25 @@ def test_only_http1(http: HttpStage) -> None:
     raw = wire.rest()
     assert raw.startswith((b"HTTP/1.1 400", b"HTTP/1.1 505", b""))
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("said", "heard"), [(b"", b"hello\n"), (b"PO", b"hello\nPO")])
+def test_half_closed_before_the_protocol_is_known(http: HttpStage, said: bytes, heard: bytes) -> None:
+    """What came is all that will come: it is decided, nothing of it is lost, and the answer still arrives."""
+
+    async def greet_and_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello\n" + await reader.read())
+        writer.write_eof()
+
+    with TcpServer(greet_and_echo) as server:
+        config = http_config(http.server(answer(b"http")), protocol=["http1", "tcp"])
+        config["listeners"]["front"]["routes"] = [{"match": {"protocol": "tcp"}, "to": "raw"}, {"to": "back"}]
+        config["upstreams"]["raw"] = {"protocol": "tcp", "endpoints": [server.endpoint]}
+        http.start_config(config)
+        wire = http.wire()
+        wire.send_raw(said)
+        wire.half_close()
+        assert wire.rest() == heard
 
 
 def test_server_that_speaks_first_is_not_stalled(http: HttpStage) -> None:

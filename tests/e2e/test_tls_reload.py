@@ -14,7 +14,7 @@ from mosnpy.testing.certificates import Authority
 from mosnpy.testing.embedded import EmbeddedProxy
 from mosnpy.testing.process import ProxyProcess
 from mosnpy.testing.tcp_server import TcpServer, echo
-from mosnpy.testing.tls import ask, dial, refused
+from mosnpy.testing.tls import StepClient, ask, dial, refused
 from mosnpy.testing.waiting import free_port, until
 
 pytestmark = pytest.mark.usefixtures("built")
@@ -106,6 +106,28 @@ def test_an_authority_that_is_replaced(authority: Authority, tmp_path_factory: p
             with pytest.raises(ssl.SSLError), dial(proxy.address(), context, session=session):
                 pass
             assert ask(wire) == b"ping"  # whoever is inside stays
+
+
+@pytest.mark.parametrize("protocol", ["http1", ["http2", "http1", "redis"]])
+def test_another_protocol_while_hands_are_shaken(authority: Authority, protocol: str | list[str]) -> None:
+    """What a connection begun under the old plan comes to speak is what the new one says, and has room for it."""
+    with TcpServer(echo) as server:
+        before = config(server, authority.issue("localhost").config)
+        after = {"listeners": {"front": {**before["listeners"]["front"], "protocol": protocol}}}
+        del after["listeners"]["front"]["to"]
+        after["listeners"]["front"]["routes"] = [{"match": {"protocol": "redis"}, "reply": {"error": "no"}}] * (
+            protocol != "http1"
+        ) + [{"reply": {"status": 200, "body": "new"}}]
+        with EmbeddedProxy(before) as proxy:
+            clients = [StepClient(proxy.address(), authority.client()) for _ in range(20)]
+            for client in clients:
+                client.hello()
+            until(lambda: proxy.counts()["clients"] == len(clients), "all clients to be accepted")
+            proxy.reload(after)
+            for client in clients:
+                with client:
+                    client.finish()
+                    assert client.ask(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", 15) == b"HTTP/1.1 200 OK"
 
 
 def test_tls_is_switched_on_and_off(authority: Authority) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -38,6 +39,7 @@ def proxy(authority: Authority) -> Iterator[EmbeddedProxy]:
         name: {"bind": "127.0.0.1:0", "protocol": "tcp", "tls": tls, "to": name} for name in servers
     }
     listeners["mixed"] = {**listeners["echo"], "tls": {**tls, "mode": "permissive"}}
+    listeners["behind"] = {**listeners["echo"], "proxy_protocol": "accept"}
     listeners["mixed-greet"] = {**listeners["greet"], "tls": {**tls, "mode": "permissive"}}
     upstreams = {name: {"protocol": "tcp", "endpoints": [server.endpoint]} for name, server in servers.items()}
     with EmbeddedProxy({"listeners": listeners, "upstreams": upstreams}) as proxy:
@@ -190,9 +192,11 @@ def test_a_client_that_stalls_is_sent_away(proxy: EmbeddedProxy) -> None:
     with (
         socket.create_connection(proxy.address("echo"), 20) as silent,
         socket.create_connection(proxy.address("echo"), 20) as halfway,
+        socket.create_connection(proxy.address("behind"), 20) as headless,
     ):
         halfway.sendall(client_hello()[:100])
-        for wire in (silent, halfway):
+        headless.sendall(b"PROXY TCP4 ")
+        for wire in (silent, halfway, headless):
             try:
                 assert wire.recv(100) == b""
             except ConnectionResetError:
@@ -218,6 +222,18 @@ class TestPermissive:
             assert read_all(plain) == b"hello\n"
         with dial(proxy.address("mixed-greet"), authority.client()) as wire:
             assert read_all(wire) == b"hello\n"
+
+    @pytest.mark.parametrize(
+        ("listener", "said", "heard"), [("mixed-greet", b"", b"hello\n"), ("mixed", b"\x16", b"\x16")]
+    )
+    def test_a_client_half_closed_before_it_was_known(
+        self, proxy: EmbeddedProxy, listener: str, said: bytes, heard: bytes
+    ) -> None:
+        """FIN with too little to tell TLS from plaintext: it is plaintext, and its server is heard."""
+        with socket.create_connection(proxy.address(listener), 10) as plain:
+            plain.sendall(said)
+            plain.shutdown(socket.SHUT_WR)
+            assert read_all(plain) == heard
 
 
 def test_many_at_once(proxy: EmbeddedProxy, authority: Authority) -> None:
@@ -275,12 +291,33 @@ class TestProxyProtocol:
                     until(lambda: seen, "the server to have heard")
         assert seen == [self.HEADER + b"ping"]
 
-    def test_to_the_server(self, authority: Authority) -> None:
-        """asyncio's servers can't read what comes before TLS: this one is made by hand."""
-        heard: list[bytes] = []
-        context = authority.server(authority.issue("localhost"))
+    def test_a_server_that_fails_the_handshake_behind_the_header(self, authority: Authority) -> None:
+        """The header is no byte of the client's: the next endpoint is tried."""
 
-        def serve() -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n")
+            writer.write(b"this is not TLS\r\n")
+            await writer.drain()
+
+        heard: list[bytes] = []
+        with TcpServer(refuse) as bad, socket.create_server(("127.0.0.1", free_port())) as listening:
+            context = authority.server(authority.issue("localhost"))
+            serving = threading.Thread(target=self.serve, args=(listening, context, heard, 2))
+            serving.start()
+            good = f"127.0.0.1:{listening.getsockname()[1]}"
+            tls = {"ca": str(authority.file), "sni": "localhost"}
+            upstream = {"proxy_protocol": "v1", "tls": tls, "endpoints": [bad.endpoint, good]}
+            with EmbeddedProxy(self.config(bad, {}, upstream)) as proxy:
+                for _ in range(2):  # whichever is asked first
+                    with socket.create_connection(proxy.address(), 10) as plain:  # type: ignore[arg-type]
+                        plain.sendall(b"ping")
+                        assert read(plain, 4) == b"ping"
+            serving.join(10)
+
+    @staticmethod
+    def serve(listening: socket.socket, context: ssl.SSLContext, heard: list[bytes], times: int) -> None:
+        """asyncio's servers can't read what comes before TLS: this one is made by hand."""
+        for _ in range(times):
             wire, _ = listening.accept()
             line = b""
             while not line.endswith(b"\r\n"):
@@ -290,8 +327,11 @@ class TestProxyProtocol:
                 tls.sendall(tls.recv(4))
                 tls.recv(1)
 
+    def test_to_the_server(self, authority: Authority) -> None:
+        heard: list[bytes] = []
+        context = authority.server(authority.issue("localhost"))
         with socket.create_server(("127.0.0.1", free_port())) as listening:
-            serving = threading.Thread(target=serve)
+            serving = threading.Thread(target=self.serve, args=(listening, context, heard, 1))
             serving.start()
             tls = {"ca": str(authority.file), "sni": "localhost"}
             config = self.config(TcpServer(echo), {}, {"proxy_protocol": "v1", "tls": tls})
