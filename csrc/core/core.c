@@ -364,6 +364,7 @@ int core_poll(struct core *core, int timeout_ms) {
     if (n < 0) n = 0; /* EINTR: timers may be due all the same */
     read_clock(core);
     uint64_t begin = core->now_us;
+    if (core->inline_host) tls_clear_errors();
     for (int i = 0; i < n; i++) handle_event(core, &core->batch[i]);
     if (core->now_ms > core->wheel.now_ms) timer_advance(&core->wheel, core->now_ms);
     run_ready(core);

@@ -15,6 +15,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int bio_read(BIO *b, char *to, size_t room, size_t *got) {
     struct tls *t = BIO_get_data(b);
     BIO_clear_retry_flags(b);
+    *got = 0;
+    if (unlikely(t->talk > TLS_TALK_MAX && t->state == TLS_READY)) return 0; /* an error: there is no retry flag */
     *got = min_size(room, t->in_size);
     if (*got == 0) {
         BIO_set_retry_read(b);
@@ -104,8 +106,8 @@ bool tls_prepare(struct conn *c, const struct tls_client *config) {
     c->tls->need_h2 = config->need_h2;
     if (*name && !tls_is_ip(name) && SSL_set_tlsext_host_name(ssl, name) != 1) return false;
     if (config->verify && !config->named && !expect(ssl, name)) return false;
-    if (c->endpoint->tls_session && SSL_SESSION_is_resumable(c->endpoint->tls_session))
-        SSL_set_session(ssl, c->endpoint->tls_session);
+    SSL_SESSION *session = c->endpoint->tls_session;
+    if (session && SSL_SESSION_is_resumable(session) && tls_session_good(session)) SSL_set_session(ssl, session);
     ERR_clear_error();
     return true;
 }
@@ -121,6 +123,13 @@ void tls_free(struct conn *c) {
     tls_names_free(&t->names);
     OPENSSL_free(t->subject);
     free(t);
+}
+
+/* Key updates cost a peer 27 bytes each and us more than a request; OpenSSL takes any number of them. */
+void tls_note_message(int written, int version, int type, const void *p, size_t n, SSL *ssl, void *arg) {
+    (void)written, (void)version, (void)p, (void)n, (void)arg;
+    struct tls *t = SSL_get_app_data(ssl);
+    if (type == SSL3_RT_HANDSHAKE || type == SSL3_RT_ALERT) t->talk++;
 }
 
 /* ---- sessions of endpoints ---- */
@@ -155,39 +164,39 @@ static void count(const struct conn *c, uint32_t which) {
 }
 void tls_count_failure(struct conn *c) { count(c, TLS_STAT_FAILED); }
 
+/* The next handshake shall not fail for the session this one tried to resume. */
 static void give_up(struct tls *t) {
     ERR_clear_error();
-    if (t->state == TLS_HANDSHAKE) tls_count_failure(t->conn);
+    if (t->state == TLS_HANDSHAKE) {
+        tls_count_failure(t->conn);
+        if (t->conn->side == UP) tls_drop_session(t->conn->endpoint);
+    }
     t->state = TLS_FAILED;
-}
-
-/* A ticket may outlast the certificate it was given for. */
-static bool still_valid(const SSL *ssl) {
-    X509 *cert = SSL_session_reused(ssl) ? SSL_get0_peer_certificate(ssl) : NULL;
-    return !cert || X509_cmp_current_time(X509_get0_notAfter(cert)) > 0;
 }
 
 static void established(struct tls *t) {
     struct conn *c = t->conn;
-    bool wrong = t->need_h2 && !slice_eq(tls_alpn(c), SLICE("h2"));
-    if (wrong || !still_valid(t->ssl)) {
+    if (t->need_h2 && !slice_eq(tls_alpn(c), SLICE("h2"))) {
         give_up(t);
         return;
     }
-    t->state = TLS_READY;
+    t->state = TLS_READY, t->talk = 0;
     count(c, TLS_STAT_TOTAL);
     if (SSL_session_reused(t->ssl)) count(c, TLS_STAT_RESUMED);
     ERR_clear_error(); /* a ticket that could not be opened leaves its word */
     conn_secured(c);
 }
 
-/* OpenSSL's list of errors is empty between calls: whoever fails clears it. Here once more, for a call outside TLS may have failed. */
+/* OpenSSL's list of errors is empty between calls: whoever fails clears it, and a turn of the core begins without. Here once more, for
+ * a call outside TLS may have failed. */
 static void shake_hands(struct tls *t) {
     ERR_clear_error();
     int r = SSL_do_handshake(t->ssl);
     if (r == 1) established(t);
     else if (SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ) give_up(t);
 }
+
+void tls_clear_errors(void) { ERR_clear_error(); }
 
 void tls_connect(struct conn *c) {
     struct tls *t = c->tls;
@@ -223,7 +232,7 @@ static size_t read_records(struct tls *t) {
         else if (why != SSL_ERROR_WANT_READ) give_up(t);
         break;
     }
-    if (have) t->spoken = true;
+    if (have) t->spoken = true, t->talk = 0;
     return have;
 }
 
@@ -237,7 +246,7 @@ size_t tls_decrypt(struct conn *c, const uint8_t *p, size_t n) {
     if (t->state == TLS_READY && c->state != CONN_DEAD) have = read_records(t);
     t->in_size = 0;
     if (t->out.bytes > TLS_OUT_MAX) give_up(t);
-    if (t->out.bytes && c->state != CONN_DEAD) conn_mark_dirty(c);
+    if ((t->out.bytes || c->out.bytes) && c->state != CONN_DEAD) conn_mark_dirty(c); /* see write_record() */
     return have;
 }
 
@@ -247,9 +256,12 @@ bool tls_between(const struct conn *c) {
 
 /* ---- writing ---- */
 
+/* False: not now, as half of the peer's new ticket or key update has come and OpenSSL wants the rest first; or c is doomed. */
 static bool write_record(struct tls *t, const uint8_t *p, size_t n) {
     size_t taken;
-    if (SSL_write_ex(t->ssl, p, n, &taken) == 1) return true;
+    int r = SSL_write_ex(t->ssl, p, n, &taken);
+    if (likely(r == 1)) return true;
+    if (SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ) return false;
     give_up(t);
     conn_doom(t->conn, FAIL_INTERNAL);
     return false;

@@ -18,6 +18,7 @@
 
 #define TLS_AHEAD (256u * 1024)    /* ciphertext made but not sent; what is more stays plaintext */
 #define TLS_OUT_MAX (1024u * 1024) /* of answers to TLS messages that the peer does not read: then it is given up */
+#define TLS_TALK_MAX 64u /* messages of TLS itself in a row (tickets, key updates, alerts) without plaintext between */
 #define TLS_SLACK \
     (SSL3_RT_MAX_ENCRYPTED_LENGTH + 256u) /* room for a record whose beginning came with an earlier read */
 
@@ -36,6 +37,7 @@ struct tls {
     bool spoken;   /* application data has come */
     bool need_h2;  /* up */
     bool asked;    /* `names` and `subject` were made */
+    uint32_t talk; /* handshake messages and alerts since the handshake, or since plaintext came */
     struct queue out;
     const uint8_t *in; /* ciphertext at hand, during tls_decrypt */
     size_t in_size;
@@ -65,6 +67,11 @@ void tls_count_failure(struct conn *c);
 
 /* Neither a handshake nor a record is half done. */
 bool tls_between(const struct conn *c);
+
+/* Of every context: OpenSSL tells what records hold. */
+void tls_note_message(int written, int version, int type, const void *p, size_t n, SSL *ssl, void *arg);
+/* OpenSSL's errors belong to the thread: where that is a host's own, its earlier ones would be taken for ours. */
+void tls_clear_errors(void);
 
 /* Endpoints keep their last session, for the next connection to resume. */
 int tls_keep_session(SSL *ssl, SSL_SESSION *session);

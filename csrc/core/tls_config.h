@@ -58,4 +58,8 @@ uint64_t tls_client_print(const struct tls_client *c);
 /* The context for a client that asks for `sni` (lower case, may be empty). A wildcard stands for one label. */
 SSL_CTX *tls_server_context(const struct tls_server *s, struct slice sni);
 
+/* Whether the certificate that the peer showed when the session began is still valid. A ticket may outlast it, and be renewed again
+ * and again while the peer has long had another one: then there must be a whole handshake. */
+bool tls_session_good(SSL_SESSION *session);
+
 #endif

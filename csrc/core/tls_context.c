@@ -177,6 +177,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method, struct mpack spec, const c
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                  SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+    SSL_CTX_set_msg_callback(ctx, tls_note_message);
     SSL_CTX_set_read_ahead(ctx, 1);
     int min = (int)mpack_int(mpack_get(spec, "min"), TLS1_2_VERSION), max = (int)mpack_int(mpack_get(spec, "max"), 0);
     if (!SSL_CTX_set_ciphersuites(ctx, SUITES)) goto fail;
@@ -205,6 +206,20 @@ static int crypt_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CI
     return tls_ticket_crypt(&policy->tickets, (uint64_t)time(NULL), name, iv, cipher, mac, seal);
 }
 
+bool tls_session_good(SSL_SESSION *session) {
+    X509 *cert = SSL_SESSION_get0_peer(session);
+    return !cert || X509_cmp_current_time(X509_get0_notAfter(cert)) > 0;
+}
+
+/* A client's ticket was opened, or could not be. */
+static SSL_TICKET_RETURN take_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t n,
+                                     SSL_TICKET_STATUS status, void *arg) {
+    (void)ssl, (void)name, (void)n, (void)arg;
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
+    if (!tls_session_good(session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 static bool set_tickets(SSL_CTX *ctx, struct mpack spec) {
     struct tls_policy *policy = tls_policy_of(ctx);
     struct slice key = mpack_slice(mpack_get(spec, "ticket_key"));
@@ -217,7 +232,8 @@ static bool set_tickets(SSL_CTX *ctx, struct mpack spec) {
     if (key.n >= TICKET_SECRET) memcpy(policy->tickets.secret, key.p, TICKET_SECRET);
     else if (RAND_bytes(policy->tickets.secret, TICKET_SECRET) != 1)
         return false; /* known to this plan and worker alone */
-    return SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, crypt_ticket) == 1;
+    return SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, crypt_ticket) == 1 &&
+           SSL_CTX_set_session_ticket_cb(ctx, NULL, take_ticket, NULL) == 1;
 }
 
 SSL_CTX *tls_context_server(struct mpack spec, const struct tls_anchors *anchors, const struct tls_fault *fault) {
