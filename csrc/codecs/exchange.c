@@ -83,19 +83,22 @@ static void leave_up(struct exchange *x, enum failure why) {
     struct conn *up = x->up;
     if (s->queued) pool_unqueue(s);
     if (!up) return;
-    x->up = NULL;
-    if (!s->up) return; /* the connection is lost already */
+    if (!s->up) { /* the connection is lost already */
+        x->up = NULL;
+        return;
+    }
     bool in_line = up->codec->mode == POOL_PING_PONG && !up->exclusive;
     if (x->begun && in_line) {
+        if (x->response_paused) x->uv->resume(x); /* others wait behind it */
+        x->up = NULL;
         s->ops = NULL, s->data = NULL, s->tag = x->method;
         return;
     }
-    x->up = up;
     if (x->begun) x->uv->cancel(x, why);
     x->up = NULL;
     stream_detach(s);
     if (!x->begun && up->state == CONN_OPEN && up->exclusive) pool_give_back(up);
-    if (up->codec->mode == POOL_MULTIPLEX) pool_serve(up->endpoint);
+    if (!up->exclusive) pool_serve(up->endpoint);
 }
 
 void exchange_finish(struct exchange *x) {
@@ -106,7 +109,7 @@ void exchange_finish(struct exchange *x) {
         stream_detach(s);
         x->up = NULL;
         x->uv->release(x, up, x->request == X_DONE && x->response == X_DONE);
-        if (up->codec->mode == POOL_MULTIPLEX) pool_serve(up->endpoint);
+        if (!up->exclusive) pool_serve(up->endpoint);
     }
     s->ops = NULL, s->data = NULL;
     x->dv->done(x);
@@ -413,9 +416,9 @@ void exchange_upstream_failed(struct exchange *x, enum failure why, bool unseen)
     stream_fail(s, why);
 }
 
-static void turn(struct stream *s) {
+static void turn(struct stream *s, struct endpoint *ep) {
     struct exchange *x = s->data;
-    enum failure why = exchange_connect(x, NULL, x->kept_end);
+    enum failure why = exchange_take_turn(x, ep);
     if (why != FAIL_NONE) stream_fail(s, why);
 }
 

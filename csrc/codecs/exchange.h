@@ -210,6 +210,8 @@ extern const struct codec http1_codec, http2_codec;
 
 /* Chooses a connection for x (routed, x->s->upstream set) and sends the head, or keeps it until one is there. FAIL_NONE, or why not. */
 enum failure exchange_connect(struct exchange *x, struct http_head *h, bool end);
+/* The same of one that stood in line for ep, which is asked first. */
+enum failure exchange_take_turn(struct exchange *x, struct endpoint *ep);
 /* An exchange without client, with the options and the core of `like` (http_mirror.c). NULL: out of memory. */
 struct exchange *exchange_new_detached(const struct exchange *like, const struct http_down_side *side);
 /* Body bytes in the form in which the upstream gets them. False: x is over. */

@@ -36,9 +36,7 @@ static bool keep(struct exchange *x, const uint8_t *head, size_t n, bool end) {
 
 /* Waits for a connection of ep. */
 static enum failure stand_in_line(struct exchange *x, struct endpoint *ep, const uint8_t *head, size_t n, bool end) {
-    if (!keep(x, head, n, end)) return FAIL_INTERNAL;
-    enum failure why = pool_queue(ep, x->s);
-    return why;
+    return keep(x, head, n, end) ? pool_queue(ep, x->s) : FAIL_INTERNAL;
 }
 
 static enum failure use(struct exchange *x, struct conn *up, const uint8_t *head, size_t n, bool end) {
@@ -71,4 +69,11 @@ enum failure exchange_connect(struct exchange *x, struct http_head *h, bool end)
         skip = ep;
     }
     return busy ? stand_in_line(x, busy, head, n, end) : why;
+}
+
+enum failure exchange_take_turn(struct exchange *x, struct endpoint *ep) {
+    enum failure why = FAIL_NO_ENDPOINT;
+    struct conn *up = ep->lb && ep->lb->usable ? take(x, ep, &why) : NULL;
+    if (up) return use(x, up, x->kept, x->kept_len, x->kept_end);
+    return why == FAIL_OVERFLOW ? pool_queue(ep, x->s) : exchange_connect(x, NULL, x->kept_end);
 }

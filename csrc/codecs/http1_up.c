@@ -95,14 +95,21 @@ static void send_end(struct exchange *x, struct http_trailers trailers) {
 }
 
 static void cancel(struct exchange *x, enum failure why) { conn_doom(x->up, why); }
-static void pause(struct exchange *x) { conn_pause(x->up, PAUSE_PEER); }
+
+/* A slow client holds up those behind it on a shared connection, but nobody comes to stand behind them. */
+static void pause(struct exchange *x) {
+    conn_pause(x->up, PAUSE_PEER);
+    if (!x->up->exclusive) pool_retire(x->up);
+}
 static void resume(struct exchange *x) { conn_unpause(x->up, PAUSE_PEER); }
 
 static void release(struct exchange *x, struct conn *up, bool clean) {
     struct http1_up *u = session(up);
     (void)x;
     conn_unpause(up, PAUSE_PEER);
-    if (!clean || !u->keep_alive || up->eof || u->state != H1_HEAD) {
+    bool unsent =
+        up->out.bytes && up->exclusive; /* answered before it was sent whole: who knows how the server reads on */
+    if (!clean || !u->keep_alive || up->eof || u->state != H1_HEAD || unsent) {
         if (up->out.bytes && u->state == H1_TUNNEL) conn_finish(up); /* its last words */
         else conn_doom(up, FAIL_DRAINING);
     } else if (up->exclusive) {
@@ -147,6 +154,7 @@ static void end_of_response(struct conn *c, struct http_trailers trailers, bool 
     }
     stream_end(s);
     if (!session(c)->keep_alive) conn_doom(c, FAIL_DRAINING);
+    pool_serve(c->endpoint);
 }
 
 static ssize_t take_head(struct conn *c, const uint8_t *p, size_t n) {

@@ -191,7 +191,7 @@ static void send_away(struct conn *c) {
         if (s->ops != &exchange_ops) continue;
         stream_detach(s);
         ((struct exchange *)s->data)->up = NULL;
-        exchange_ops.turn(s);
+        exchange_ops.turn(s, c->endpoint);
     }
 }
 

@@ -60,7 +60,7 @@ static void close_down(struct conn *c) {
 static void close_up(struct conn *c, enum failure why) {
     enum conn_state was = c->state;
     bool peers_fault = why == FAIL_CONNECT || why == FAIL_TIMEOUT || why == FAIL_UPSTREAM_RESET;
-    pool_forget(c);
+    bool idle = pool_forget(c);
     /* A server that does not like our certificate says so only after the handshake of TLS 1.3. */
     bool refused = c->tls && !c->tls->spoken && why == FAIL_UPSTREAM_RESET;
     if ((was < CONN_OPEN && peers_fault) || refused) endpoint_failed(c->endpoint);
@@ -71,7 +71,7 @@ static void close_up(struct conn *c, enum failure why) {
     c->owner = NULL;
     if (owner && c->codec->pin_lost) c->codec->pin_lost(owner, c);
     pool_wake_waiter(c->endpoint);
-    pool_serve(c->endpoint);
+    if (!idle) pool_serve(c->endpoint);
 }
 
 void conn_close(struct conn *c, enum failure why) {
@@ -206,7 +206,8 @@ void conn_ready(struct conn *c) {
     conn_note_full(c);
     conn_arm_timer(c);
     if (c->owner) conn_unpause(c->owner, PAUSE_WAIT);
-    else if (c->exclusive && c->streams == 0) pool_give_back(c); /* who wanted it has gone meanwhile */
+    else if (!c->exclusive) pool_serve(c->endpoint); /* it takes more now than while it was opened */
+    else if (c->streams == 0) pool_give_back(c);     /* who wanted it has gone meanwhile */
 }
 
 void conn_event(struct conn *c, uint32_t events) {

@@ -87,6 +87,7 @@ struct
     struct conn *waiters, **waiters_tail; /* clients waiting for an exclusive connection (conn.wait_next) */
     struct stream *queued, **queued_tail; /* streams waiting for a connection (stream.up_next) */
     uint32_t queued_count;
+    bool serving; /* pool_serve() is at work */
 };
 
 struct upstream {

@@ -46,10 +46,21 @@ static bool lane_resize(struct lane *lane, uint32_t count) {
 
 /* ---- opening ---- */
 
+/* Of HTTP/1 the shared connections, too (pipelining): they may be all there are, and would leave no place to others for ever. */
+static struct conn *find_idle(const struct lane *lane) {
+    if (lane->idle) return lane->idle;
+    for (uint32_t i = 0; i < lane->shared_count; i++) {
+        struct conn *c = lane->shared[i];
+        if (c && c->codec->mode == POOL_PING_PONG && c->state == CONN_OPEN && c->streams == 0) return c;
+    }
+    return NULL;
+}
+
 static bool close_one_idle(struct endpoint *ep) {
     for (struct lane *lane = ep->lanes; lane; lane = lane->next) {
-        if (!lane->idle) continue;
-        conn_close(lane->idle, FAIL_NONE);
+        struct conn *c = find_idle(lane);
+        if (!c) continue;
+        conn_close(c, FAIL_NONE);
         return true;
     }
     return false;
@@ -188,8 +199,14 @@ struct conn *pool_multiplex(struct endpoint *ep, uint64_t key, enum failure *why
 
 enum failure pool_queue(struct endpoint *ep, struct stream *s) {
     if (!ep->upstream || ep->queued_count >= ep->upstream->max_pending) return FAIL_OVERFLOW;
-    s->queued = true, s->queued_at = ep, s->up_next = NULL;
-    *ep->queued_tail = s, ep->queued_tail = &s->up_next;
+    s->queued = true, s->queued_at = ep;
+    if (unlikely(ep->serving)) { /* it had its turn for nothing and keeps its place */
+        if (!(s->up_next = ep->queued)) ep->queued_tail = &s->up_next;
+        ep->queued = s;
+    } else {
+        s->up_next = NULL;
+        *ep->queued_tail = s, ep->queued_tail = &s->up_next;
+    }
     ep->queued_count++;
     return FAIL_NONE;
 }
@@ -205,19 +222,28 @@ void pool_unqueue(struct stream *s) {
 }
 
 void pool_serve(struct endpoint *ep) {
-    struct stream *s = ep->queued;
-    if (likely(!s)) return;
-    pool_unqueue(s);
-    s->ops->turn(s);
+    uint32_t before;
+    if (likely(!ep->queued) || ep->serving) return;
+    ep->serving = true;
+    do { /* who fails, or goes elsewhere, leaves the place to the next; who comes back has found none */
+        struct stream *s = ep->queued;
+        before = ep->queued_count;
+        pool_unqueue(s);
+        s->ops->turn(s, ep);
+    } while (ep->queued && ep->queued_count < before);
+    ep->serving = false;
 }
 
 /* Those whose time is over; all of them when the endpoint is in no plan any more. */
 static void expire_queue(struct endpoint *ep, uint64_t now) {
-    for (struct stream *s = ep->queued, *next; s; s = next) {
-        next = s->up_next;
-        if (ep->upstream && s->deadline_ms > now) continue;
+    for (struct stream *s = ep->queued; s;) {
+        if (ep->upstream && s->deadline_ms > now) {
+            s = s->up_next;
+            continue;
+        }
         pool_unqueue(s);
         stream_fail(s, ep->upstream ? FAIL_TIMEOUT : FAIL_NO_ENDPOINT);
+        s = ep->queued; /* its copy for a mirror may have left with it */
     }
 }
 
@@ -234,7 +260,7 @@ void pool_give_back(struct conn *up) {
     up->owner = NULL;
     if (up->state == CONN_DEAD) return;
     if (up->retired || !ep->upstream || up->state != CONN_OPEN || up->streams || lane->idle_count >= idle_max(up) ||
-        up->eof) {
+        up->eof || up->hangup) {
         conn_doom(up, FAIL_DRAINING);
         return;
     }
@@ -246,16 +272,20 @@ void pool_give_back(struct conn *up) {
 
 /* ---- leaving ---- */
 
-static void leave_lane(struct conn *up) {
+/* True: anybody might have had it. */
+static bool leave_lane(struct conn *up) {
     struct lane *lane = up->lane;
     if (!up->exclusive) {
-        if (up->lane_slot < lane->shared_count && lane->shared[up->lane_slot] == up) lane->shared[up->lane_slot] = NULL;
-        return;
+        if (up->lane_slot >= lane->shared_count || lane->shared[up->lane_slot] != up) return false;
+        lane->shared[up->lane_slot] = NULL;
+        return up->state == CONN_OPEN && up->streams == 0;
     }
     struct conn **at = &lane->idle;
     while (*at && *at != up) at = &(*at)->wait_next;
-    if (*at) *at = up->wait_next, lane->idle_count--;
+    bool idle = *at != NULL;
+    if (idle) *at = up->wait_next, lane->idle_count--;
     up->wait_next = NULL;
+    return idle;
 }
 
 void pool_retire(struct conn *up) {
@@ -265,9 +295,9 @@ void pool_retire(struct conn *up) {
     if (up->streams == 0 && !up->owner) conn_doom(up, FAIL_DRAINING);
 }
 
-void pool_forget(struct conn *up) {
-    leave_lane(up);
+bool pool_forget(struct conn *up) {
     up->lane->connections--, up->endpoint->connections--;
+    return leave_lane(up);
 }
 
 static void lane_free(struct lane *lane) {

@@ -38,14 +38,14 @@ struct conn *pool_multiplex(struct endpoint *ep, uint64_t key, enum failure *why
  * max_pending wait already. */
 enum failure pool_queue(struct endpoint *ep, struct stream *s);
 void pool_unqueue(struct stream *s);
-/* Capacity was freed: the next in line gets its turn. */
+/* Capacity was freed: the next in line get their turn, until one finds that there is no more. */
 void pool_serve(struct endpoint *ep);
 /* Back to the lane, clean (the codec has made sure), or closed if the lane has enough or the connection is retired. */
 void pool_give_back(struct conn *up);
 /* No new streams; closes when empty. A shared connection leaves its slot, so that the next request opens another. */
 void pool_retire(struct conn *up);
-/* Bookkeeping when an upstream connection dies (called by conn_close). */
-void pool_forget(struct conn *up);
+/* Bookkeeping when an upstream connection dies (called by conn_close). True: it was idle, so who waits gains nothing by its end. */
+bool pool_forget(struct conn *up);
 void pool_cancel_wait(struct conn *down);
 void pool_wake_waiter(struct endpoint *ep);
 /* Every tick: closes idle exclusive connections past idle_timeout, frees empty lanes, frees endpoints without a plan. */

@@ -313,7 +313,7 @@ uint64_t stream_expire(struct conn *up, uint64_t now_ms) {
             live = true;
             continue;
         }
-        hit |= up->codec->mode == POOL_PIPELINE;
+        hit |= up->codec->mode != POOL_MULTIPLEX;
         s->expired = true;
         if (s->down || s->ops) stream_fail(s, FAIL_TIMEOUT);
     }

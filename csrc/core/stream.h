@@ -34,8 +34,8 @@ struct stream_ops {
     bool (*lost)(struct stream *s, enum failure why);
     /* The deadline has passed: a later one if there was progress meanwhile, 0 to let it fail. */
     uint64_t (*due)(struct stream *s, uint64_t now_ms);
-    /* Queued (pool_queue): a connection may be had now; s is off the queue. */
-    void (*turn)(struct stream *s);
+    /* Queued (pool_queue): a connection of ep may be had now; s is off the queue. */
+    void (*turn)(struct stream *s, struct endpoint *ep);
 };
 
 struct stream {

@@ -158,5 +158,5 @@ def test_an_http1_server_behind_an_http2_upstream(http: HttpStage) -> None:
     config["upstreams"]["back"]["endpoints"] = [one.endpoint]
     http.start_config(config)
     assert http.wire().exchange("POST", "/").status in (502, 503, 504)
-    until(lambda: one.errors, "the server to give up: it can't read the preface, of course")
+    until(lambda: len(one.errors) == one.accepted, "the server to give up each: it can't read the preface, of course")
     one.errors.clear()

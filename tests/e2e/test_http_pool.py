@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from mosnpy.testing.http_message import chunk, response, response_head
-from mosnpy.testing.http_server import HttpPeer, HttpServer, Request, Script, answer, canned, echo
+from mosnpy.testing.http_server import HttpPeer, HttpServer, Request, Script, answer, canned, echo, flood, stall
 from mosnpy.testing.http_stage import HttpStage, http_config, seen
 from mosnpy.testing.waiting import until
 
@@ -140,6 +140,44 @@ class TestReload:
             got = wire.response()
             assert (got.status, got.text, got.trailers) == (200, "late", [("X-A", "b")])
         server.until_quiet()
+
+
+class TestInLine:
+    """max_connections: requests stand in line for a connection, each endpoint with a line of its own."""
+
+    def test_a_place_that_one_leaves_is_the_next_ones(self, http: HttpStage) -> None:
+        """One endpoint answers, the other never: whoever stood before the first is answered, with nobody to push from behind."""
+        held = asyncio.Event()
+
+        async def hold(peer: HttpPeer, request: Request) -> None:
+            await held.wait()
+            await echo(peer, request)
+
+        quick, stuck = http.server(hold), http.server(stall)
+        http.start({"back": [quick, stuck]}, pool={"max_connections": 1}, timeout="0s", lb="round_robin")
+        wires = [http.wire() for _ in range(12)]
+        for wire in wires:
+            wire.request()
+        until(lambda: http.proxy and http.proxy.counts()["streams"] == 12, "all to have come")
+        quick.each(lambda peer: held.set())
+        quick.until_requests(6)
+        stuck.script = echo
+        stuck.each(HttpPeer.close)
+        assert sum(wire.response().status == 200 for wire in wires) >= 11
+        assert quick.accepted == 1
+
+    def test_endpoint_that_dies(self, http: HttpStage) -> None:
+        """All that stood in line hear of it at once, not only the first."""
+        server = http.server(stall)
+        http.start(pool={"max_connections": 1}, timeout="0s", attempts=1)
+        wires = [http.wire() for _ in range(5)]
+        for wire in wires:
+            wire.request("POST", "/", body=b"x")
+        until(lambda: http.proxy and http.proxy.counts()["streams"] == 5, "all to have come")
+        server.until_requests(1)
+        server.refuse()
+        server.each(HttpPeer.close)
+        assert {wire.response().status for wire in wires} <= {502, 503}
 
 
 def close_on_reuse(*, reset: bool) -> Script:
@@ -302,6 +340,72 @@ class TestPipelinedUpstream:
         server.each(lambda peer: held.set())
         for number in (0, 2, 4, 5):
             assert wires[number].response().text == f"/{number}"
+
+    def test_client_that_leaves_its_response_unread(self, http: HttpStage) -> None:
+        """Those behind it wait while it does not read, and no longer; who comes later goes elsewhere at once."""
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await (flood(30_000_000) if request.target == "/flood" else echo)(peer, request)
+
+        self.start(http, script, 1)
+        proxy = http.proxy
+        assert proxy is not None
+        slow, behind, later = http.wire(receive_buffer=4096), http.wire(), http.wire()
+        slow.request("GET", "/flood")
+        assert slow.head().status == 200
+        behind.request("GET", "/behind")
+        received = [0]
+
+        def stuck() -> bool:
+            received.append(proxy.stats()["upstreams"]["back"]["bytes_received"])
+            return len(set(received[-5:])) == 1
+
+        until(stuck, "the flood to stop", pause=0.02)
+        assert connection_of(later.exchange()) == 2
+        slow.reset()
+        assert seen(behind.response())["target"] == "/behind"
+
+    def test_server_that_stalls(self, http: HttpStage) -> None:
+        """After a timeout nobody else comes to wait behind the same request."""
+        server = http.server(stall)
+        http.start(server, pipeline=1, timeout="200ms")
+        wire = http.wire()
+        assert wire.exchange().status == 504
+        server.script = echo
+        assert connection_of(wire.exchange()) == 2
+        until(lambda: len(server.peers) == 1, "the first connection to be given up")
+
+    def test_more_than_may_wait_for_the_connection(self, http: HttpStage) -> None:
+        """While it is opened the others stand in line; then it takes all of them."""
+        server = http.server(echo)
+        http.start(server, pipeline=1, pool={"max_pending": 5}, timeout="2s")
+        wire = http.wire2()
+        streams = [wire.begin() for _ in range(10)]
+        assert [wire.wait(stream).status for stream in streams] == [200] * 10
+        assert server.accepted == 1
+
+    def test_others_need_a_place(self, http: HttpStage) -> None:
+        """With as many shared connections as there may be, an idle one of them gives way, or the first that becomes so."""
+        held = asyncio.Event()
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await request.read_body()
+            if request.target == "/held":
+                await held.wait()
+            await echo(peer, request)
+
+        server = http.server(script)
+        http.start(server, pipeline=1, pool={"max_connections": 1}, timeout="2s")
+        get, post = http.wire(), http.wire()
+        for wire, method in ((get, "GET"), (post, "POST"), (get, "GET")):
+            assert wire.exchange(method, "/", body=b"b" if method == "POST" else None).status == 200
+        get.request("GET", "/held")
+        server.until_requests(4)
+        post.request("POST", "/", body=b"b")
+        assert post.silent()
+        server.each(lambda peer: held.set())
+        assert get.response().status == 200
+        assert post.response().status == 200
 
     def test_off_by_default(self, http: HttpStage) -> None:
         held = asyncio.Event()
