@@ -74,11 +74,18 @@ static bool old_server(struct slice reply) {
             strncmp((const char *)text.p, "ERR unknown command", min_size(19, text.n)) == 0);
 }
 
+/* A server remembers whether a connection may do without a password from the day it was made, and tells so to HELLO alone: one from
+ * before the password was given up would be refused for ever. The next who asks gets a new one. */
+static void forget_unwelcome(const struct stream *s, struct slice reply) {
+    if (s->up && reply.n > 8 && memcmp(reply.p, "-NOAUTH ", 8) == 0) pool_retire(s->up);
+}
+
 static void finish_change(struct stream *s, struct slice reply, bool hello) {
     struct conn *c = s->down;
     struct change *ch = s->data;
     struct resp_out out = {0};
     s->ops = NULL, s->data = NULL;
+    if (hello) forget_unwelcome(s, reply);
     if (c) {
         int version = ch->resp;
         bool old = hello && (old_server(reply) || (s->up && redis_up(s->up)->resp2 && *reply.p == '+'));

@@ -32,6 +32,7 @@ class RedisServer:
         self.path = str(directory / "redis.sock")  # a Unix socket's path is limited to 107 bytes
         self.options = list(options)
         self.process: subprocess.Popen[bytes] | None = None
+        self._protected = False  # the default user has had a password
         self._wire: Wire | None = None
         self.start()
 
@@ -119,10 +120,17 @@ class RedisServer:
         for member in self.command("ACL", "USERS").members:
             if member.value not in (b"default", b"harness"):
                 self.command("ACL", "DELUSER", member.value or b"")
+        if self._protected:  # HELLO is refused to connections made while there was a password
+            self._protected = False
+            self._drop_clients()
 
     def protect(self, password: str) -> None:
         """Gives the default user a password, and closes the connections that were let in without one: Redis keeps those."""
+        self._protected = True
         self.command("ACL", "SETUSER", "default", "resetpass", f">{password}")
+        self._drop_clients()
+
+    def _drop_clients(self) -> None:
         self.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def freeze(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mosnpy.testing.front import Front
 from mosnpy.testing.resp import Node, parse
+from mosnpy.testing.waiting import until
 
 FIELDS = ["server", "version", "proto", "id", "mode", "role", "modules"]
 
@@ -164,6 +165,16 @@ def test_reset_returns_to_resp2(front: Front) -> None:
 def test_ids_of_clients_differ(front: Front) -> None:
     ids = [fields(wire.hello(3))["id"].value for wire in front.wires(5)]
     assert len(set(ids)) == 5
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_password_that_is_given_up_is_asked_for_no_longer(proxied: Front, protocol: int) -> None:
+    """Redis goes on to refuse HELLO on connections it let in while there was one: those must not stay in the pool."""
+    proxied.server.protect("secret")
+    wire = proxied.wire()
+    assert wire.ask("HELLO", protocol).startswith(b"-NOAUTH")
+    proxied.server.command("ACL", "SETUSER", "default", "nopass")
+    until(lambda: not parse(wire.ask("HELLO", protocol)).is_error, "HELLO to be welcome again")
 
 
 class TestServerWithoutResp3:
