@@ -13,6 +13,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 BIN := $(abspath $(VENV))/bin
 PYTEST_ARGS ?=
+# Files are dealt out to as many processes, and stay whole: what they set up is shared. PYTEST_JOBS=0 runs all in one.
+PYTEST_JOBS ?= $(JOBS)
+PYTEST = $(PY) -m pytest -q -n $(PYTEST_JOBS) --dist loadfile
 FUZZ_SECONDS ?= 15
 CLANG ?= clang-14
 CLANG_FORMAT ?= clang-format-14
@@ -88,14 +91,14 @@ test: ## lint, types, C tests, short fuzzing, all Python tests
 	@$(MAKE) types
 	@$(MAKE) ctest
 	@$(MAKE) fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
-	$(if $(MOSNPY_ALLOW_SKIPS),,MOSNPY_FAIL_ON_SKIP=1) $(PY) -m pytest -q $(PYTEST_ARGS)
+	$(if $(MOSNPY_ALLOW_SKIPS),,MOSNPY_FAIL_ON_SKIP=1) $(PYTEST) $(PYTEST_ARGS)
 
 unit: build ## Python tests of single modules
-	$(PY) -m pytest -q tests/unit $(PYTEST_ARGS)
+	$(PYTEST) tests/unit $(PYTEST_ARGS)
 codecs: build ## Python tests of the codecs' tables and texts
-	$(PY) -m pytest -q tests/codecs $(PYTEST_ARGS)
+	$(PYTEST) tests/codecs $(PYTEST_ARGS)
 e2e: build node ## real servers, real clients, faults
-	$(PY) -m pytest -q tests/e2e $(PYTEST_ARGS)
+	$(PYTEST) tests/e2e $(PYTEST_ARGS)
 
 # A tool that could not be installed: a failure, or a printed line with MOSNPY_ALLOW_SKIPS=1.
 missing = echo "SKIPPED $(1): $(2) is missing"; test -n "$(MOSNPY_ALLOW_SKIPS)"

@@ -21,6 +21,10 @@ MEMORY_FACTOR = 20 if "MOSNPY_SANITIZED" in os.environ else 1
 # the moment it is chosen and the moment a server binds it.
 FIRST_PORT, LAST_PORT = 12000, 32000
 _ports = random.Random(os.getpid() ^ time.time_ns())
+# Of test processes that run side by side (pytest-xdist's gw0, gw1, …) each has every nth port: none can take one between
+# another's choice and its bind.
+_STRIDE = max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+_OFFSET = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _STRIDE
 
 
 def until(check: Callable[[], T], what: str, timeout: float = 10.0, pause: float = 0.005) -> T:
@@ -47,7 +51,7 @@ def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port nobody listens on. It is free when returned; the caller binds it at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(500):
-        port = _ports.randrange(FIRST_PORT, LAST_PORT)
+        port = _ports.randrange(FIRST_PORT + _OFFSET, LAST_PORT, _STRIDE)
         with socket.socket(family) as probe:
             try:
                 probe.bind((host, port))

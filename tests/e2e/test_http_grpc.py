@@ -25,6 +25,7 @@ class Echo(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.seen: list[Any] = []
         self.release = threading.Event()
+        self.slow_began = threading.Event()
         self.cancelled = threading.Event()
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
@@ -65,7 +66,8 @@ class Echo(grpc.GenericRpcHandler):
         context.abort(grpc.StatusCode.DATA_LOSS, "half way")
 
     def slow(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        context.add_callback(self.cancelled.set)
+        assert context.add_callback(self.cancelled.set)
+        self.slow_began.set()
         self.release.wait(20)
         return b"slow"
 
@@ -264,7 +266,7 @@ class TestDeadlines:
 
     def test_cancel(self, channel: grpc.Channel, echo: tuple[Echo, str]) -> None:
         future = channel.unary_unary("/test.Echo/Slow").future(b"x")
-        until(lambda: echo[0].seen, "the call to arrive")
+        assert echo[0].slow_began.wait(10)
         future.cancel()
         assert echo[0].cancelled.wait(5)
 
