@@ -109,6 +109,10 @@ static enum hello join(const uint8_t *p, size_t n, uint8_t *to, size_t max) {
     return HELLO_GOOD;
 }
 
+bool client_hello_is(const uint8_t *p, size_t n) {
+    return client_hello_begins(p, n) == HELLO_GOOD && n > RECORD_HEAD && p[RECORD_HEAD] == MESSAGE_CLIENT_HELLO;
+}
+
 enum hello client_hello_read(const uint8_t *p, size_t n, struct client_hello *out) {
     uint8_t message[MESSAGE_HEAD + CLIENT_HELLO_MAX];
     memset(out, 0, sizeof *out);

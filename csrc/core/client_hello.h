@@ -19,6 +19,8 @@ struct client_hello {
 /* Reads p[0..n), the first bytes of a connection; *out is set when the answer is HELLO_GOOD. */
 enum hello client_hello_read(const uint8_t *p, size_t n, struct client_hello *out);
 
+/* Whether these bytes are a ClientHello's, though maybe one that can't be read. */
+bool client_hello_is(const uint8_t *p, size_t n);
 /* Whether these bytes begin as a TLS connection does. HELLO_MORE for one or two bytes that might; never for none. */
 enum hello client_hello_begins(const uint8_t *p, size_t n);
 

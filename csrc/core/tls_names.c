@@ -80,25 +80,26 @@ bool tls_names_of(struct tls_names *names, X509 *cert, bool dns_only) {
 
 /* ---- matching ---- */
 
-static bool any_fits(X509 *cert, struct slice pattern, bool uris_only) {
+/* Names of one type are not taken for another's: whoever may choose the path of a URI shall not pass for a host. */
+static bool any_fits(X509 *cert, const char *pattern, bool glob) {
+    bool uris = strpbrk(pattern, ":/") != NULL, everything = strspn(pattern, "*") == strlen(pattern);
     GENERAL_NAMES *all = names_in(cert);
     bool found = false;
     for (int i = 0; !found && i < sk_GENERAL_NAME_num(all); i++) {
         const GENERAL_NAME *g = sk_GENERAL_NAME_value(all, i);
         char room[512];
-        if (g->type != GEN_URI && (uris_only || g->type != GEN_DNS)) continue;
-        struct slice text = name_text(g, room, sizeof room);
-        found = text.n && (uris_only ? slice_eq(pattern, text) : glob_match(pattern, text));
+        if (everything ? g->type != GEN_URI && g->type != GEN_DNS : g->type != (uris ? GEN_URI : GEN_DNS)) continue;
+        struct slice text = name_text(g, room, sizeof room), wanted = slice_of(pattern, strlen(pattern));
+        found = text.n && (glob ? glob_match(wanted, text) : slice_eq(wanted, text));
     }
     GENERAL_NAMES_free(all);
     return found;
 }
 
 bool tls_name_fits(const char *pattern, X509 *cert) {
-    struct slice text = slice_of(pattern, strlen(pattern));
     if (tls_is_ip(pattern)) return X509_check_ip_asc(cert, pattern, 0) == 1;
-    if (strpbrk(pattern, "*?[")) return any_fits(cert, text, false);
-    if (strstr(pattern, "://")) return any_fits(cert, text, true);
+    if (strpbrk(pattern, "*?[")) return any_fits(cert, pattern, true);
+    if (strstr(pattern, "://")) return any_fits(cert, pattern, false);
     unsigned flags = X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
-    return X509_check_host(cert, pattern, text.n, flags, NULL) == 1;
+    return X509_check_host(cert, pattern, strlen(pattern), flags, NULL) == 1;
 }

@@ -21,8 +21,9 @@ void tls_names_free(struct tls_names *names);
  * asked for. False: out of memory. */
 bool tls_names_of(struct tls_names *names, X509 *cert, bool dns_only);
 
-/* Whether the certificate has a name that fits `pattern`: with '*', '?' or '[' a glob over DNS names and URIs ('*' is any run of
- * characters); else an IP address, a URI, or a host name, which a wildcard of the certificate may stand for. */
+/* Whether the certificate has a name that fits `pattern`: with '*', '?' or '[' a glob ('*' is any run of characters) over URIs if it
+ * has a ':' or '/', else over DNS names in lower case, "*" alone over both; without, an IP address, a URI, or a host name, which a
+ * wildcard of the certificate may stand for. */
 bool tls_name_fits(const char *pattern, X509 *cert);
 
 bool tls_is_ip(const char *name); /* an IPv4 or IPv6 address */

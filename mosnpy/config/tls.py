@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from mosnpy.config.fields import Model, Text
 
@@ -22,6 +22,14 @@ ServerName = Annotated[
     str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$", to_lower=True)
 ]
 """A host name, or `*.` and one."""
+
+
+def _lower_host(text: str) -> str:
+    return text if set(":/") & set(text) else text.lower()  # as the names of certificates are compared
+
+
+NamePattern = Annotated[Text, AfterValidator(_lower_host)]
+"""A glob over names of certificates."""
 
 
 class Certificate(Model):
@@ -52,8 +60,8 @@ class ChainTls(Model):
     """Whether clients are asked for a certificate; one that is shown must be from `client_ca` in any case."""
     client_ca: Text | None = None
     """PEM file of the CAs that clients' certificates are from."""
-    client_names: list[Text] = Field(default_factory=list)
-    """Globs such as "spiffe://td/ns/*": one of the names (SAN) in the client's certificate must fit one of them."""
+    client_names: list[NamePattern] = Field(default_factory=list)
+    """Globs such as "spiffe://td/ns/*": one of the names (SAN) in the client's certificate must fit one of them. Those with `:` or `/` are for URIs, others for host names, "*" alone for both."""
     min_version: Version = "1.2"
     """Oldest version of TLS that is spoken."""
     max_version: Version = "1.3"
@@ -119,8 +127,8 @@ class ClientTls(Model):
     """PEM file of the CAs the endpoints' certificates are from, or `system`, the default. Relative paths start at the file this stands in."""
     sni: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$")] | None = None
     """Server name sent in the handshake. Default: the endpoint's host name, where it has one."""
-    names: list[Text] = Field(default_factory=list)
-    """Globs: one of the names (SAN) in the endpoint's certificate must fit one of them. Default: `sni`."""
+    names: list[NamePattern] = Field(default_factory=list)
+    """Globs: one of the names (SAN) in the endpoint's certificate must fit one of them. Those with `:` or `/` are for URIs, others for host names, "*" alone for both. Default: `sni`."""
     certificate: Text | None = None
     """PEM file of the proxy's own certificate, shown to endpoints that ask for one."""
     key: Text | None = None

@@ -64,10 +64,10 @@ async def connect(target: Target, limit: int) -> tuple[asyncio.StreamReader, asy
         reader, writer = await asyncio.open_connection(target.host, target.port, limit=limit, **more)
     if target.tls is not None and target.tls.verify and target.tls.names:
         certificate = writer.get_extra_info("peercert") or {}
-        names = [str(name) for _, name in certificate.get("subjectAltName", ())]
+        names = [(str(kind), str(name)) for kind, name in certificate.get("subjectAltName", ())]
         if not any(_fits(pattern, names) for pattern in target.tls.names):
             writer.close()
-            raise WrongNameError(f"its certificate is for {', '.join(names[:5]) or 'nobody'}")
+            raise WrongNameError(f"its certificate is for {', '.join(name for _, name in names[:5]) or 'nobody'}")
     return reader, writer
 
 
@@ -95,21 +95,25 @@ def _context(tls: TlsSettings, stamps: tuple[int, ...]) -> ssl.SSLContext:
     return context
 
 
-def _fits(pattern: str, names: list[str]) -> bool:
-    """As tls_name_fits() of csrc/core/tls_names.c: a glob over the certificate's names, or one name, which a wildcard of the
-    certificate may stand for."""
+def _fits(pattern: str, names: list[tuple[str, str]]) -> bool:
+    """As tls_name_fits() of csrc/core/tls_names.c: a glob over the certificate's names of one type, or one name, which a wildcard
+    of the certificate may stand for. names: (type, name), types as Python's ssl calls them."""
+    hosts = [name.lower() for kind, name in names if kind == "DNS"]
+    uris = [name for kind, name in names if kind == "URI"]
     if set("*?[") & set(pattern):
-        return any(glob_matches(pattern.lower(), name.lower()) for name in names)
+        of_uris = bool(set(":/") & set(pattern))
+        fitting = uris if of_uris else [*hosts, *uris] if not pattern.strip("*") else hosts
+        return any(glob_matches(pattern, name) for name in fitting)
     if "://" in pattern:
-        return pattern in names
+        return pattern in uris
     wanted = pattern.lower().rstrip(".")
     _, _, parent = wanted.partition(".")
-    return any(_same(wanted, name.lower()) or (parent and name.lower() == f"*.{parent}") for name in names)
+    if any(kind == "IP Address" and _same(wanted, name) for kind, name in names):
+        return True
+    return any(name in (wanted, parent and f"*.{parent}") for name in hosts)
 
 
 def _same(wanted: str, name: str) -> bool:
-    if wanted == name:
-        return True
     try:
         return ipaddress.ip_address(wanted) == ipaddress.ip_address(name)
     except ValueError:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ class TestClientCertificates:
         modes = {
             "required": {"client_certificate": "required"},
             "optional": {"client_certificate": "optional"},
-            "named": {"client_certificate": "required", "client_names": ["spiffe://td/ns/*", "*.good.example.com", "10.1.2.3"]},
+            "named": {"client_certificate": "required", "client_names": ["spiffe://td/ns/*", "*.Good.example.com", "10.1.2.3"]},
         }  # fmt: skip
         config = one(backend, None)
         config["listeners"] = {
@@ -243,6 +244,7 @@ class TestClientCertificates:
             (["good.example.com"], False),
             (["10.1.2.3"], True),
             (["10.1.2.4"], False),
+            (["spiffe://td/other/x.good.example.com"], False),  # a URI is no host
             ([], False),
         ],
     )
@@ -445,6 +447,33 @@ class TestPassingOn:
             for at in range(0, len(hello), pieces):
                 wire.sendall(hello[at : at + pieces])
             assert read(wire, len(hello)) == hello
+
+    @pytest.mark.parametrize("kind", ["large", "tiny records", "two names", "no ASCII"])
+    def test_a_hello_whose_name_cannot_be_read(self, proxy: EmbeddedProxy, kind: str) -> None:
+        """No rule could see whom it asks for, and the server might: it is not passed on."""
+        message = client_hello("b.example.com")[5:]
+        name = b"\x00\x00\x0d" + b"b.example.com"
+        if kind == "large":
+            message = message[:1] + (20_000).to_bytes(3, "big") + bytes(20_000)
+        elif kind == "two names":
+            both = b"\x00\x00\x05b.exa" + b"\x00\x00\x05other"
+            assert name in message
+            assert len(name) == len(both)
+            message = message.replace(name, both)
+        elif kind == "no ASCII":
+            message = message.replace(name, name[:-3] + b"\xff\xfe\xfd")
+        size = 1 if kind == "tiny records" else 1000
+        message += bytes(5000) if kind == "tiny records" else b""
+        if kind == "tiny records":
+            message = message[:1] + (len(message) - 4).to_bytes(3, "big") + message[4:]
+        records = b"".join(
+            b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part
+            for part in (message[at : at + size] for at in range(0, len(message), size))
+        )
+        with socket.create_connection(proxy.address(), 10) as wire:  # type: ignore[arg-type]
+            wire.sendall(records)
+            with suppress(ConnectionResetError):
+                assert read(wire, 1) == b""
 
     def test_a_hello_in_small_records(self, proxy: EmbeddedProxy) -> None:
         message = client_hello("elsewhere.org")[5:]

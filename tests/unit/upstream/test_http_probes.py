@@ -200,6 +200,11 @@ class TestTls:
             ),
             (("other", "spiffe://td/*"), ""),
             (("spiffe://td/ns/api",), ""),
+            (
+                ("*/ns/*.com", "*td/nobody", "spiffe*"),  # the last is for host names
+                "its certificate is for api.example.com, *.wild.example.com, spiffe://td/ns/api",
+            ),
+            (("*",), ""),
             ((), ""),
         ],
     )
