@@ -1,6 +1,7 @@
 /* A request's way from its head to its upstream: host and path as rules see them, the route, the route's edits, the fields a proxy
  * adds. Sources: RFC 9110 §7.6 (what intermediaries do), RFC 7239 (Forwarded). */
 #include "exchange.h"
+#include "../core/greeting.h"
 #include "../route/action.h"
 #include "grpc.h"
 #include "grpc_web.h"
@@ -290,6 +291,11 @@ void exchange_request(struct exchange *x, struct http_head *h, bool end) {
     const struct http_head came = *h; /* rules and templates see no field that is added on the way */
     struct http_request_view view = view_of(x, &came, arena);
     struct message msg = {x->down, &view};
+    if (unlikely(l->guarded) && greeting_misdirected(x->down, view.host)) {
+        l->stat[LISTENER_FAILURES + FAIL_DENIED]++;
+        exchange_answer(x, 421, SLICE(""));
+        return;
+    }
     const struct route *route = route_find(x->down->service->table, &msg);
     if (!route) {
         stream_fail(x->s, FAIL_NO_ROUTE);

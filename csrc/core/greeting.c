@@ -46,6 +46,14 @@ static const struct chain *choose_chain(const struct listener *l, struct slice s
     return best;
 }
 
+bool greeting_misdirected(const struct conn *c, struct slice host) {
+    const struct listener *l = c->listener;
+    if (host.n && host.p[host.n - 1] == '.') host.n--;
+    const struct chain *meant = choose_chain(l, host);
+    const struct tls_server *tls = meant->tls ? meant->tls : l->chains[0].tls;
+    return meant != c->chain && tls && tls_server_asks(tls) && !tls_asked_alike(c, tls);
+}
+
 /* ---- the greeting ---- */
 
 static void wait_until(struct conn *c, uint64_t when_ms) {
@@ -98,8 +106,9 @@ ssize_t greeting_feed(struct conn *c, const uint8_t *p, size_t n) {
         if (!c->greet_by_ms) wait_until(c, c->core->now_ms + GREETING_TLS_MS);
         return 0;
     }
-    if (got == HELLO_BAD && !strict) return pass_on(c, p, n);
+    if (got == HELLO_BAD && !strict) return pass_on(c, p, n); /* not a record of TLS */
     if (got == HELLO_GOOD) got = client_hello_read(p, n, &hello);
+    if (got == HELLO_BAD && !first && client_hello_is(p, n)) return FEED_CLOSE; /* rules can't see whom it asks for */
     if (got == HELLO_MORE) {
         if (first && first->permissive && !c->greeted) wait_until(c, c->core->now_ms + GREETING_TLS_MS);
         c->greeted = true;

@@ -23,4 +23,9 @@ bool greeting_eof(struct conn *c);
 /* c->greet_by_ms has passed (it is 0 again): the handshake failed, or it goes on as plaintext. May close c. */
 void greeting_overdue(struct conn *c);
 
+/* Whether `host` of a request belongs to a chain that asks for client certificates, and not in the way c's client was asked in its
+ * handshake: 421 (RFC 9110 section 15.5.20). Else whoever asks for the server name of an open chain could get at what a closed one
+ * guards, where both lead to the same routes. Only for listeners that are `guarded`. */
+bool greeting_misdirected(const struct conn *c, struct slice host);
+
 #endif

@@ -242,6 +242,8 @@ static bool build_listener(struct builder *b, struct listener *l, struct mpack v
     l->proxy_protocol = mpack_bool(mpack_get(v, "proxy_protocol"), false);
     if (!build_chains(b, l, v)) return false;
     l->greets = greeting_needed(l, v);
+    for (uint32_t i = 0; l->chain_count > 1 && i < l->chain_count; i++)
+        l->guarded |= l->chains[i].tls && tls_server_asks(l->chains[i].tls);
     return true;
 }
 

@@ -60,7 +60,8 @@ struct listener {
     uint32_t chain_count; /* at least 1 */
     uint32_t max_connections, idle_timeout_ms, client_buffer;
     bool proxy_protocol;
-    bool greets; /* the client's first message is looked at (greeting.h) */
+    bool greets;  /* the client's first message is looked at (greeting.h) */
+    bool guarded; /* one of several chains asks clients for certificates: greeting_misdirected() */
 };
 
 struct

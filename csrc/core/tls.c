@@ -250,6 +250,12 @@ size_t tls_decrypt(struct conn *c, const uint8_t *p, size_t n) {
     return have;
 }
 
+bool tls_asked_alike(const struct conn *c, const struct tls_server *s) {
+    if (!c->tls) return false;
+    const uint8_t *theirs = tls_policy_of(SSL_get_SSL_CTX(c->tls->ssl))->digest;
+    return memcmp(theirs, tls_policy_of(s->shown[0].ctx)->digest, TLS_DIGEST) == 0;
+}
+
 bool tls_between(const struct conn *c) {
     return !c->tls || (c->tls->state == TLS_READY && !SSL_has_pending(c->tls->ssl));
 }

@@ -65,6 +65,8 @@ size_t tls_seal(struct conn *c, const uint8_t *p, size_t n);
 void tls_bye(struct conn *c);
 void tls_count_failure(struct conn *c);
 
+/* What `s` asks of its clients was asked of c's in its handshake. */
+bool tls_asked_alike(const struct conn *c, const struct tls_server *s);
 /* Neither a handshake nor a record is half done. */
 bool tls_between(const struct conn *c);
 

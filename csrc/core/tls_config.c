@@ -106,6 +106,8 @@ void tls_server_free(struct tls_server *s) {
     free(s);
 }
 
+bool tls_server_asks(const struct tls_server *s) { return SSL_CTX_get_verify_mode(s->shown[0].ctx) != SSL_VERIFY_NONE; }
+
 static const struct tls_sni *find_sni(const struct tls_server *s, const char *name) {
     uint32_t low = 0, high = s->sni_count;
     while (low < high) {

@@ -55,6 +55,9 @@ void tls_client_free(struct tls_client *c);
 /* The same for the same configuration and contents of files. */
 uint64_t tls_client_print(const struct tls_client *c);
 
+/* Clients are asked for certificates. */
+bool tls_server_asks(const struct tls_server *s);
+
 /* The context for a client that asks for `sni` (lower case, may be empty). A wildcard stands for one label. */
 SSL_CTX *tls_server_context(const struct tls_server *s, struct slice sni);
 

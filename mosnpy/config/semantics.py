@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from mosnpy.config.attributes import Attributes
     from mosnpy.config.loader import Document
     from mosnpy.config.models import Upstream
+    from mosnpy.config.protocols import Spoken
     from mosnpy.config.tables import Table
+    from mosnpy.config.tls import ChainTls
     from mosnpy.config.validate import Draft, ListenerDraft, ServiceDraft
 
 __all__ = ["KNOWN_FILTERS", "examine", "examine_names"]
@@ -86,6 +88,19 @@ def _examine_listener(document: Document, draft: Draft, name: str, one: Listener
         tls = getattr(service.service, "tls", None)
         if tls is not None and (service is one.services[0] or tls is not listener.tls):
             check_tls(document, (*service.path, "tls"), tls)
+            _offered(document, (*service.path, "tls"), tls, service.spoken or one.services[0].spoken)
+
+
+def _offered(document: Document, path: Path, tls: ChainTls, said: Spoken | None) -> None:
+    """A protocol offered in the handshake must be spoken behind it; tcp passes any on."""
+    if said is None or "tcp" in said.names:
+        return
+    for i, name in enumerate(tls.alpn or ()):
+        protocol = {"h2": "http2", "http/1.1": "http1"}.get(name)
+        if protocol is not None and protocol not in said.names:
+            document.fault(
+                (*path, "alpn", i), f"{name} is {protocol}, which is not spoken here: {', '.join(said.names)}"
+            )
 
 
 def _examine_service(

@@ -134,3 +134,36 @@ def test_one_port_for_all(proxy: EmbeddedProxy, authority: Authority, flag: str,
         assert read(wire, 15) == b"HTTP/1.1 200 OK"
     with dial(address, authority.client()) as tls:  # no ALPN: the first bytes tell
         assert ask(tls, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")[:15] == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize("flag", ["--http2", "--http1.1"])
+def test_a_guarded_host_asked_for_through_an_open_chain(authority: Authority, flag: str) -> None:
+    """Who shook hands without certificate as somebody else's client does not reach what a chain guards, by whatever Host."""
+    pair, mine = authority.issue("*.example.com"), authority.issue("me")
+    guard = {**pair.config, "client_certificate": "required", "client_ca": str(authority.file)}
+    front = {
+        "bind": "127.0.0.1:0", "protocol": "http", "tls": {**pair.config, "mode": "permissive"},
+        "routes": [{"match": {"host": "admin.example.com"}, "reply": {"status": 200, "body": "secret"}},
+                   {"reply": {"status": 200, "body": "open"}}],
+    }  # fmt: skip
+    chain = {"sni": ["admin.example.com"], "tls": guard, "routes": front["routes"]}
+    front["chains"] = [{"name": "admin", **chain}, {"name": "other", "sni": ["ops.example.com"], "tls": guard, "routes": front["routes"]}]  # fmt: skip
+    with EmbeddedProxy({"listeners": {"front": front}}) as proxy:
+        port = proxy.address()[1]
+
+        def get(name: str, host: str, *more: str, scheme: str = "https") -> bytes:
+            command = ["curl", "-s", "--cacert", str(authority.file), "--resolve", f"{name}:{port}:127.0.0.1", flag,
+                       "-H", f"host: {host}", "-w", " %{http_code}", *more, f"{scheme}://{name}:{port}/"]  # fmt: skip
+            env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+            return subprocess.run(command, capture_output=True, timeout=20 * FACTOR, check=False, env=env).stdout
+
+        me = ("--cert", str(mine.certificate), "--key", str(mine.key))
+        assert get("www.example.com", "www.example.com") == b"open 200"
+        for host in ("admin.example.com", "Admin.Example.Com.", f"admin.example.com:{port}"):
+            assert get("www.example.com", host).endswith(b" 421"), host
+        assert get("www.example.com", "admin.example.com", *me).endswith(b" 421")  # nobody asked for it there
+        assert get("www.example.com", "admin.example.com", scheme="http").endswith(b" 421")
+        assert get("admin.example.com", "admin.example.com", *me) == b"secret 200"
+        assert get("ops.example.com", "admin.example.com", *me) == b"secret 200"  # the same was asked for
+        assert get("admin.example.com", "www.example.com", *me) == b"open 200"
+        assert proxy.stats()["listeners"]["front"]["failures"]["DENIED"] >= 4

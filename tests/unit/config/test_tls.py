@@ -419,3 +419,20 @@ class TestDetection:
         text = self.text("[tls, http]", "{to: web}", "tls: {certificate: both.pem, mode: terminate},")
         (found,) = [fault for fault in faults(folder, text) if fault.severity == "error"]
         assert "terminate says that it may not" in found.message
+
+
+@pytest.mark.parametrize(
+    ("protocol", "alpn", "sentence"),
+    [
+        ("http1", "[http/1.1, h2]", "h2 is http2, which is not spoken here: http1"),
+        ("[http2, redis]", "[http/1.1]", "http/1.1 is http1, which is not spoken here: http2, redis"),
+        ("http1", "[http/1.1, acme/1]", ""),
+        ("tcp", "[h2]", ""),
+    ],
+)
+def test_what_is_offered_must_be_spoken(folder: Path, protocol: str, alpn: str, sentence: str) -> None:
+    tls = f"{{certificate: server.pem, key: server.key, alpn: {alpn}}}"
+    text = f"version: 1\nlisteners: {{l: {{bind: ':1', protocol: {protocol}, tls: {tls}, routes: [{{to: web}}]}}}}\n"
+    upstream = UPSTREAM.replace("http1", "tcp" if protocol == "tcp" else "http1")
+    found = [fault.message for fault in faults(folder, text + upstream) if "spoken" in fault.message]
+    assert found == ([sentence] if sentence else [])
