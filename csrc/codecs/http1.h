@@ -18,9 +18,9 @@ enum http1_state {
 
 struct http1_down {
     struct exchange *x; /* the request being answered; NULL: none */
-    uint64_t left;
+    uint64_t left;      /* of the body; H1_DISCARD: where the output stood when last looked at, at first its end */
     struct http1_chunked chunked;
-    uint32_t scanned; /* bytes of the unfinished head known not to hold its end */
+    uint32_t scanned; /* bytes of the unfinished head known not to hold its end; H1_DISCARD: looks since it took some */
     uint32_t served;  /* requests so far */
     uint8_t state;
     bool keep_alive;   /* the client may send another request on this connection */

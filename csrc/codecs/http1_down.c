@@ -1,7 +1,10 @@
 /* HTTP/1 clients: requests one after the other, each answered before the next is looked at. */
 #include "http1.h"
 
+#include "../core/tls.h"
+
 #define DISCARD_MS 2000u     /* how long a client that is told "close" may go on sending before it is cut off */
+#define UNREAD_LOOKS 15u     /* and how many times as long it may read nothing of the response that waits for it */
 #define HALF_CLOSED_MS 2000u /* a client that has sent FIN and gets nothing more for so long has gone */
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 #define BODY_RATE 500u /* bytes that buy a request body another second */
@@ -191,6 +194,15 @@ static void look_for_client(struct conn *c, struct exchange *x) {
     set_deadline(c, until > c->core->now_ms ? until : c->core->now_ms + HALF_CLOSED_MS);
 }
 
+/* Told to go, it has not: it may still be reading what it was told. */
+static void look_for_reader(struct conn *c) {
+    struct http1_down *s = session(c);
+    bool reads = c->out.base != s->left;
+    s->left = c->out.base, s->scanned = reads ? 0 : s->scanned + 1;
+    if (reads || (conn_unsent(c) && s->scanned < UNREAD_LOOKS)) set_deadline(c, c->core->now_ms + DISCARD_MS);
+    else conn_doom(c, FAIL_CLIENT_GONE);
+}
+
 /* A head or a body takes too long, or a client that was told to go doesn't. */
 void http1_down_overdue(struct conn *c) {
     struct http1_down *s = session(c);
@@ -199,7 +211,7 @@ void http1_down_overdue(struct conn *c) {
         c->listener->stat[LISTENER_idle_timeouts]++;
         refuse(c, 408, "the request's head took too long", 0);
     } else if (s->state == H1_DISCARD) {
-        conn_doom(c, FAIL_NONE + FAIL_CLIENT_GONE);
+        look_for_reader(c);
     } else if (x && s->state == H1_WAIT) {
         look_for_client(c, x);
     } else if (x && s->state < H1_TO_EOF) {
@@ -318,7 +330,7 @@ static void done(struct exchange *x) {
         conn_finish(c);
         return;
     }
-    s->state = H1_DISCARD;
+    s->state = H1_DISCARD, s->left = c->out.base + c->out.bytes, s->scanned = 0;
     conn_unpause(c, PAUSE_WAIT);
     conn_shutdown(c);
     set_deadline(c, c->core->now_ms + DISCARD_MS);
