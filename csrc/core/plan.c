@@ -173,6 +173,38 @@ bool codecs_related(const struct codec *from, const struct codec *to) {
     return from == to || (from->family && to->family && strcmp(from->family, to->family) == 0);
 }
 
+static bool check_route(struct builder *b, const struct codec *codec, const struct route *r) {
+    if (!plan_stat(b->plan, r->stats, ROUTE_SLOTS)) return fail(b, "statistics slots out of range for route", r->name);
+    if (r->mirror && !codecs_related(codec, r->mirror->codec))
+        return fail(b, "the mirror speaks another protocol than the messages of route", r->name);
+    if (r->to && !codecs_related(codec, r->to->codec))
+        return fail(b, "the upstream speaks another protocol than the messages of route", r->name);
+    return true;
+}
+
+static bool build_table(struct builder *b, struct plan_table *t, struct mpack v) {
+    struct plan *p = b->plan;
+    struct slice codec = mpack_slice(mpack_get(v, "codec"));
+    t->codec = codec_find(codec);
+    if (!t->codec) return fail(b, "unknown codec of a table", codec);
+    t->routes = route_table_new(v, t->codec, p->upstream_index, p->upstream_count, b->err, b->err_size);
+    if (!t->routes) return false;
+    for (uint32_t i = 0; i < route_count(t->routes); i++)
+        if (!check_route(b, t->codec, route_at(t->routes, i))) return false;
+    return true;
+}
+
+/* The table a service names: its codec must have the attributes the table was compiled for, and convert to the same servers. */
+static bool find_table(struct builder *b, struct service *s, struct slice listener, struct mpack place) {
+    int64_t i = mpack_int(place, -1);
+    if (i < 0 || i >= b->plan->table_count) return fail(b, "no such table of listener", listener);
+    const struct plan_table *t = &b->plan->tables[i];
+    if (t->codec->attributes != s->codec->attributes || !codecs_related(t->codec, s->codec))
+        return fail(b, "a table of another protocol in listener", listener);
+    s->table = t->routes;
+    return true;
+}
+
 static bool build_service(struct builder *b, struct service *s, struct slice listener, struct mpack v) {
     struct plan *p = b->plan;
     s->codec = codec_find(mpack_slice(mpack_get(v, "codec")));
@@ -180,19 +212,7 @@ static bool build_service(struct builder *b, struct service *s, struct slice lis
     if (s->codec->listener_new &&
         !(s->options = s->codec->listener_new(mpack_get(v, "options"), p, b->err, b->err_size)))
         return false;
-    s->table =
-        route_table_new(mpack_get(v, "table"), s->codec, p->upstream_index, p->upstream_count, b->err, b->err_size);
-    if (!s->table) return false;
-    for (uint32_t i = 0; i < route_count(s->table); i++) {
-        struct route *r = route_at(s->table, i);
-        if (!plan_stat(p, r->stats, ROUTE_SLOTS))
-            return fail(b, "statistics slots out of range for a route of listener", listener);
-        if (r->mirror && !codecs_related(s->codec, r->mirror->codec))
-            return fail(b, "a mirror speaks another protocol than listener", listener);
-        if (r->to && !codecs_related(s->codec, r->to->codec))
-            return fail(b, "an upstream speaks another protocol than listener", listener);
-    }
-    return true;
+    return find_table(b, s, listener, mpack_get(v, "table"));
 }
 
 static bool build_services(struct builder *b, struct chain *chain, struct slice listener, struct mpack list) {
@@ -249,21 +269,26 @@ static bool build_listener(struct builder *b, struct listener *l, struct mpack v
 
 static bool build(struct builder *b, struct mpack root) {
     struct plan *p = b->plan;
-    struct mpack ups = mpack_get(root, "upstreams"), lis = mpack_get(root, "listeners"), v;
-    if (root.type != MP_MAP || ups.type != MP_ARRAY || lis.type != MP_ARRAY)
-        return fail(b, "malformed plan", SLICE("not a map of listeners and upstreams"));
+    struct mpack ups = mpack_get(root, "upstreams"), tables = mpack_get(root, "tables"),
+                 lis = mpack_get(root, "listeners"), v;
+    if (root.type != MP_MAP || ups.type != MP_ARRAY || tables.type != MP_ARRAY || lis.type != MP_ARRAY)
+        return fail(b, "malformed plan", SLICE("not a map of listeners, tables and upstreams"));
     p->generation = (uint64_t)mpack_int(mpack_get(root, "generation"), 0);
     p->busy_poll_us = read_u32(root, "busy_poll_us", 0);
     p->upstreams = calloc(ups.count + 1u, sizeof *p->upstreams);
     p->upstream_index = calloc(ups.count + 1u, sizeof *p->upstream_index);
+    p->tables = calloc(tables.count + 1u, sizeof *p->tables);
     p->listeners = calloc(lis.count + 1u, sizeof *p->listeners);
-    if (!p->upstreams || !p->upstream_index || !p->listeners) return fail(b, "out of memory", SLICE("plan"));
+    if (!p->upstreams || !p->upstream_index || !p->tables || !p->listeners)
+        return fail(b, "out of memory", SLICE("plan"));
     if (!build_sections(b, mpack_get(root, "codecs"))) return false;
     for (struct mpack_iter it = mpack_iter(ups); mpack_next(&it, &v);) {
         struct upstream *u = &p->upstreams[p->upstream_count];
         p->upstream_index[p->upstream_count++] = u;
         if (!build_upstream(b, u, v)) return false;
     }
+    for (struct mpack_iter it = mpack_iter(tables); mpack_next(&it, &v);)
+        if (!build_table(b, &p->tables[p->table_count++], v)) return false;
     for (struct mpack_iter it = mpack_iter(lis); mpack_next(&it, &v);)
         if (!build_listener(b, &p->listeners[p->listener_count++], v)) return false;
     return true;
@@ -288,7 +313,6 @@ struct plan *plan_new(const uint8_t *doc, size_t n, struct stats stats, char *er
 static void free_chain(struct chain *chain) {
     for (uint32_t i = 0; i < chain->service_count; i++) {
         struct service *s = &chain->services[i];
-        if (s->table) route_table_free(s->table);
         if (s->options && s->codec->listener_free) s->codec->listener_free(s->options);
     }
     if (chain->tls) tls_server_free(chain->tls);
@@ -303,6 +327,7 @@ void plan_free(struct plan *p) {
         for (uint32_t k = 0; k < l->chain_count; k++) free_chain(&l->chains[k]);
         free(l->chains);
     }
+    for (uint32_t i = 0; i < p->table_count; i++) route_table_free(p->tables[i].routes);
     for (uint32_t i = 0; i < p->upstream_count; i++) {
         struct upstream *u = &p->upstreams[i];
         if (u->tls) tls_client_free(u->tls);
@@ -314,6 +339,7 @@ void plan_free(struct plan *p) {
     for (uint32_t i = 0; i < p->section_count; i++)
         if (p->sections[i].codec->codec_free) p->sections[i].codec->codec_free(p->sections[i].section);
     free(p->listeners);
+    free(p->tables);
     free(p->upstreams);
     free(p->upstream_index);
     free(p->doc);

@@ -36,8 +36,8 @@ union address {
 /* One protocol of a listener with its routes. */
 struct service {
     const struct codec *codec;
-    void *options; /* codec->listener_new */
-    struct route_table *table;
+    void *options;             /* codec->listener_new */
+    struct route_table *table; /* one of the plan's */
 };
 
 /* What is spoken on a connection: one protocol, or several to detect from, maybe within TLS. The first chain is the listener's
@@ -122,10 +122,14 @@ struct plan {
     uint64_t generation;
     uint32_t busy_poll_us;
     uint32_t refs; /* streams started under this plan, plus one while in force */
-    uint32_t listener_count, upstream_count;
+    uint32_t listener_count, upstream_count, table_count;
     struct listener *listeners;
     struct upstream *upstreams;
     struct upstream **upstream_index;
+    struct plan_table { /* for messages of every codec with the attributes of this one: services share it */
+        const struct codec *codec;
+        struct route_table *routes;
+    } * tables;
     struct {
         const struct codec *codec;
         void *section;

@@ -9,7 +9,7 @@
  * it.
  *
  * The plan's form (MessagePack, written by mosnpy/config/compile.py):
- *   table  = {"routes": [route...]}
+ *   table  = {"codec": whose attributes its rules name, "routes": [route...]}
  *   route  = {"name": str, "stats": slot, "when": predicate | nil,
  *             "to": upstream index | "split": [[upstream index, weight]...] (+ "sticky": attribute) | "reply": reply
  *                 | "redirect": redirect,

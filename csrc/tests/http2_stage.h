@@ -62,12 +62,13 @@ __attribute__((unused)) static void stage_open(struct stage *g, const char *opti
         "{},"
         "   'endpoints': [{'name': 'one', 'family': 'ipv4', 'host': '127.0.0.1', 'port': %u, 'slot': 0, 'stats': "
         "500}]}],"
-        " 'listeners': [{'name': 'l', 'id': 1, 'stats': 100, 'protocols': [{'codec': 'http2', 'options': %s,"
-        "   'table': {'routes': ["
-        "     {'name': 'r', 'stats': 600, 'timeout_ms': 0, 'when': ['prefix', 'http.path', '/r'],"
-        "      'reply': {'status': 200, 'body': 'reply', 'headers': []}},"
-        "     {'name': 'u', 'stats': 600, 'timeout_ms': 0, 'when': ['prefix', 'http.path', '/u'], 'to': 0},"
-        "     {'name': '1', 'stats': 600, 'timeout_ms': 0, 'when': ['prefix', 'http.path', '/1'], 'to': 1}]}}]}]}";
+        " 'listeners': [{'name': 'l', 'id': 1, 'stats': 100, 'protocols': [{'codec': 'http2', 'options': %s, 'table': "
+        "0}]}],"
+        " 'tables': [{'codec': 'http2', 'routes': ["
+        "   {'name': 'r', 'stats': 600, 'timeout_ms': 0, 'when': ['prefix', 'http.path', '/r'],"
+        "    'reply': {'status': 200, 'body': 'reply', 'headers': []}},"
+        "   {'name': 'u', 'stats': 600, 'timeout_ms': 0, 'when': ['prefix', 'http.path', '/u'], 'to': 0},"
+        "   {'name': '1', 'stats': 600, 'timeout_ms': 0, 'when': ['prefix', 'http.path', '/1'], 'to': 1}]}]}";
     char text[4096], err[256] = "";
     uint16_t port[2];
     struct pack doc = {0};

@@ -129,6 +129,7 @@ class _Compiler:
         self.indices = {name: i for i, name in enumerate(config.upstreams)}
         self.faults: list[Fault] = []
         self.resolved: dict[str, list[ResolvedAddress] | str] = {}
+        self.tables: list[dict[str, Any]] = []  # of the plan
 
     def run(self) -> Compiled:
         names = [e.address for u in self.config.upstreams.values() for e in u.endpoints]
@@ -145,9 +146,10 @@ class _Compiler:
             "version": 1,
             "generation": self.generation,
             "busy_poll_us": self.config.busy_poll.us,
-            "listeners": listeners,
-            "upstreams": upstreams,
             "codecs": self.sections(),
+            "upstreams": upstreams,
+            "listeners": listeners,
+            "tables": self.tables,  # last: it is the largest, and a reader need not pass by it
         }
         packed: bytes = msgpack.packb(plan)
         return Compiled(
@@ -326,13 +328,24 @@ class _Compiler:
 
     def protocols(self, listener: str, stem: str, one: Service, said: Spoken) -> list[dict[str, Any]]:
         """What is spoken, in order of detection. stem: before the numbers of routes without a name."""
-        tables = self.tables(one, said)
-        built = {family: {"routes": self.routes(listener, stem, table)} for family, table in tables.items()}
+        tables = {family: self.routes(listener, stem, table) for family, table in self.read(one, said).items()}
+        places = {family: self.table(family, routes) for family, routes in tables.items()}
         return [
-            {"codec": name, "options": one.options(name), "table": built[PROTOCOLS[name].family]} for name in said.names
+            {"codec": name, "options": one.options(name), "table": places[PROTOCOLS[name].family]}
+            for name in said.names
         ]
 
-    def tables(self, one: Service, said: Spoken) -> dict[str, Table]:
+    def table(self, family: str, routes: list[dict[str, Any]]) -> int:
+        """Its place in the plan. Chains of a listener share one where their routes have the same names, and so the same statistics."""
+        codec = next(name for name, protocol in PROTOCOLS.items() if protocol.family == family)
+        table = {"codec": codec, "routes": routes}
+        for place, known in enumerate(self.tables):
+            if known == table:
+                return place
+        self.tables.append(table)
+        return len(self.tables) - 1
+
+    def read(self, one: Service, said: Spoken) -> dict[str, Table]:
         """As the semantic pass left them; read now for a configuration that did not come from load()."""
         if one._tables is not None:
             return one._tables

@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from mosnpy import core
 from mosnpy.config import LocalRegistry, compile_config, compile_plan, load_mapping, load_text, to_yaml
 from mosnpy.config.resolving import resolve_hosts
 from mosnpy.errors import ConfigErrors
@@ -53,6 +54,13 @@ def service(body: str, upstreams: str = "m: {protocol: redis, endpoints: [127.0.
     return dict(found)
 
 
+def routes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the only table."""
+    (table,) = plan["tables"]
+    found: list[dict[str, Any]] = table["routes"]
+    return found
+
+
 def upstream(body: str) -> dict[str, Any]:
     protocol = "tcp" if "tcp" in body else "redis"
     text = f"version: 1\nlisteners: {{l: {{bind: ':1', protocol: {protocol}, to: u}}}}\nupstreams: {{u: {body}}}\n"
@@ -78,7 +86,7 @@ def test_the_example_of_the_design() -> None:
     assert redis["options"] == {
         "limits": {"bulk": 512 << 20, "args": 1 << 20, "inline": 1 << 16, "collect": 64 << 20, "pipeline": 4096}
     }
-    refused, sessions, rest = redis["table"]["routes"]
+    refused, sessions, rest = routes_of(plan)
     assert refused["when"] == ["in", "redis.command", ["KEYS", "FLUSHALL"]]
     assert refused["reply"] == {"error": "ERR disabled by the operator"}
     assert "to" not in refused
@@ -151,6 +159,49 @@ upstreams: {m: {protocol: redis, endpoints: ["unix:/run/r.sock", "[::1]:6379"]}}
     ]
 
 
+CHAINS = """
+version: 1
+listeners:
+  l:
+    bind: [":1", ":2"]
+    protocol: http
+    tls: {certificate: a.pem, key: a.key}
+    routes: &routes [{match: {path: /a}, to: web, NAME}]
+    chains:
+      - {name: x, sni: x.test, routes: *routes}
+      - {name: y, sni: y.test, protocol: [http, redis], routes: [{match: {path: /a}, to: web, NAME}, {match: {key: k}, reply: {error: no}}]}
+upstreams: {web: {protocol: http1, endpoints: [127.0.0.1:1]}}
+"""
+
+
+@pytest.mark.parametrize(("name", "places"), [("name: a", [0, 0, 0, 1]), ("timeout: 1s", [0, 1, 2, 3])])
+def test_tables_are_shared(name: str, places: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By protocols of one family, by the addresses of a listener, and by chains whose routes have the same names."""
+    monkeypatch.setattr("mosnpy.config.semantics.check_tls", lambda *_: None)
+    plan = plan_of(CHAINS.replace("NAME", name))
+    first, second = plan["listeners"]
+    assert {**first, "id": 0} == {**second, "id": 0}
+    own, x, y = (dict.fromkeys(each["table"] for each in chain["protocols"]) for chain in (first, *first["chains"]))
+    assert [*own, *x, *y] == places
+    assert [table["codec"] for table in plan["tables"]] == ["http1"] * places[-1] + ["redis"]
+
+
+def test_the_core_refuses_tables_of_other_protocols() -> None:
+    plan = plan_of(DESIGN, LocalRegistry(core.block_sizes()))
+    core.check_plan(msgpack.packb(plan))
+    (redis,) = plan["listeners"][0]["protocols"]
+    for place in (1, -1, None):
+        listeners = [{**plan["listeners"][0], "protocols": [{**redis, "table": place}]}]
+        with pytest.raises(ValueError, match="no such table"):
+            core.check_plan(msgpack.packb({**plan, "listeners": listeners}))
+    tcp = {"codec": "tcp", "routes": []}
+    with pytest.raises(ValueError, match="a table of another protocol"):
+        core.check_plan(msgpack.packb({**plan, "tables": [tcp]}))
+    http = {"codec": "http1", "routes": [{"name": "r", "stats": 0, "to": 0}]}
+    with pytest.raises(ValueError, match="speaks another protocol than the messages of route: r"):
+        core.check_plan(msgpack.packb({**plan, "tables": [http]}))
+
+
 def test_numbers_stay_over_reloads() -> None:
     registry = LocalRegistry()
     first = plan_of(DESIGN, registry)
@@ -171,30 +222,24 @@ def test_a_listener_of_redis_with_everything() -> None:
         "auth": {"users": [{"name": "default", "password": "s"}, {"name": "bob", "password": "t"}]},
         "limits": {"bulk": 1 << 20, "args": 100, "inline": 1024, "collect": 2 << 20, "pipeline": 9},
     }
-    assert redis["table"]["routes"] == [
-        {
-            "name": "l.0",
-            "stats": redis["table"]["routes"][0]["stats"],
-            "when": None,
-            "timeout_ms": 15000,
-            "mirror": None,
-            "to": 0,
-        }
-    ]
 
 
 def test_routes_in_the_plan() -> None:
-    routes = service(
-        """
+    plan = plan_of("""
+version: 1
+listeners:
+  l:
     bind: ':1'
     protocol: redis
     routes:
       - {match: {key: "a*"}, when: db == 1, to: m, name: both, timeout: 0s}
       - {match: {key: "!*"}, split: {m: 1, n: 0}, sticky: user}
       - {to: m, mirror: n}
-""",
-        "m: {protocol: redis, endpoints: [127.0.0.1:1]}\n  n: {protocol: redis, endpoints: [127.0.0.1:2]}",
-    )["table"]["routes"]
+upstreams:
+  m: {protocol: redis, endpoints: [127.0.0.1:1]}
+  n: {protocol: redis, endpoints: [127.0.0.1:2]}
+""")
+    routes = routes_of(plan)
     assert (routes[0]["name"], routes[0]["timeout_ms"]) == ("both", 0)
     assert routes[0]["when"] == ["and", ["prefix", "redis.key", "a"], ["eq", "redis.db", 1]]
     assert (routes[1]["split"], routes[1]["sticky"]) == ([[0, 1]], "redis.user")
@@ -202,10 +247,24 @@ def test_routes_in_the_plan() -> None:
     assert routes[2]["mirror"] == {"to": 1, "percent": 100.0}
 
 
+def test_the_only_route_of_a_listener_with_to() -> None:
+    plan = plan_of(
+        "version: 1\nlisteners: {l: {bind: ':1', protocol: redis, to: m}}\n"
+        "upstreams: {m: {protocol: redis, endpoints: [127.0.0.1:1]}}"
+    )
+    (route,) = routes_of(plan)
+    assert isinstance(route.pop("stats"), int)
+    assert route == {"name": "l.0", "when": None, "timeout_ms": 15000, "mirror": None, "to": 0}
+
+
 def test_tcp_connections_have_no_request_timeout() -> None:
-    found = listener("{bind: ':1', protocol: tcp, to: m}", "m: {protocol: tcp, endpoints: [127.0.0.1:1]}")
+    plan = plan_of(
+        "version: 1\nlisteners: {l: {bind: ':1', protocol: tcp, to: m}}\n"
+        "upstreams: {m: {protocol: tcp, endpoints: [127.0.0.1:1]}}"
+    )
+    (found,) = plan["listeners"]
     (tcp,) = found["protocols"]
-    assert tcp["table"]["routes"][0]["timeout_ms"] == 0
+    assert routes_of(plan)[0]["timeout_ms"] == 0
     assert found["idle_timeout_ms"] == 3_600_000
     assert (tcp["codec"], tcp["options"]) == ("tcp", {})
 
@@ -324,7 +383,7 @@ def test_plain_data_compiles_like_a_file() -> None:
     }
     config = load_mapping(mapping)
     plan = msgpack.unpackb(compile_plan(config, LocalRegistry(), 1))
-    assert plan["listeners"][0]["protocols"][0]["table"]["routes"][0]["when"] == ["eq", "redis.key", "0o17"]
+    assert routes_of(plan)[0]["when"] == ["eq", "redis.key", "0o17"]
     with pytest.raises(ConfigErrors) as caught:
         load_mapping({**mapping, "workrs": 1})
     assert caught.value.faults[0].message == "unknown key 'workrs', did you mean 'workers'?"

@@ -34,11 +34,13 @@ def plan_of(text: str) -> dict[str, Any]:
 
 
 def routes_of(routes: str) -> list[dict[str, Any]]:
-    http2, http1 = plan_of(with_routes(routes))["listeners"][0]["protocols"]
+    plan = plan_of(with_routes(routes))
+    http2, http1 = plan["listeners"][0]["protocols"]
     assert (http2["codec"], http1["codec"]) == ("http2", "http1")
     assert http1["table"] == http2["table"]
     assert http1["options"] == http2["options"]
-    found: list[dict[str, Any]] = http1["table"]["routes"]
+    (table,) = plan["tables"]
+    found: list[dict[str, Any]] = table["routes"]
     return found
 
 

@@ -267,11 +267,11 @@ class TestChains:
         assert shop["protocols"][0]["options"]["grpc_web"] is True
         assert (shop["tls"]["mode"], shop["tls"]["alpn"]) == ("permissive", ["h2", "http/1.1"])
         assert shop["tls"]["certificates"][0]["certificate"] == f"{folder}/other.pem"
-        assert shop["protocols"][0]["table"]["routes"][0]["name"] == "l.shop.0"
+        assert found["tables"][shop["protocols"][0]["table"]]["routes"][0]["name"] == "l.shop.0"
         assert [each["codec"] for each in cache["protocols"]] == ["redis"]
         assert cache["protocols"][0]["options"]["limits"]["pipeline"] == 5
         assert (cache["tls"]["alpn"], cache["tls"]["certificates"]) == ([], listener["tls"]["certificates"])
-        assert cache["protocols"][0]["table"]["routes"][0]["name"] == "all"
+        assert found["tables"][cache["protocols"][0]["table"]]["routes"][0]["name"] == "all"
         assert (api["protocols"][0]["options"]["upgrade"], api["protocols"][0]["options"]["grpc_web"]) == (False, False)
 
     @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ class TestDetection:
     def tables(self, protocol: str, routes: str, more: str = "") -> dict[str, list[str]]:
         plan = msgpack.unpackb(compile_plan(load_text(self.text(protocol, routes, more)), LocalRegistry(), 1))
         return {
-            each["codec"]: [route["name"] for route in each["table"]["routes"]]
+            each["codec"]: [route["name"] for route in plan["tables"][each["table"]]["routes"]]
             for each in plan["listeners"][0]["protocols"]
         }
 
