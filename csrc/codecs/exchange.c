@@ -1,5 +1,5 @@
-/* The life of an exchange: what may happen in which order, and every way it can end. How it finds its upstream connection is in
- * exchange_connect.c, what the request's head goes through in http_request.c, the proxy's own answers in http_reply.c. */
+/* The life of an exchange: what may happen in which order, and every way it can end. How it finds its upstream connection, or another
+ * one, is in exchange_connect.c, what the request's head goes through in http_request.c, the proxy's own answers in http_reply.c. */
 #include "exchange.h"
 
 #include <stdlib.h>
@@ -8,9 +8,6 @@
 #include "grpc_web.h"
 
 #define EARLY_MAX 65536u /* body bytes taken before the upstream connection is there; then the client is paused */
-#define EARLY_PIECES 8   /* BODY_KEPT bytes appended in a row lie in two chunks */
-#define BODY_KEPT \
-    16384u /* a body up to here can be sent again when an HTTP/2 server says it did not look at the request */
 #define FOREVER_MS (365ull * 24 * 3600 * 1000)
 
 struct http_state *http_state(struct core *core) {
@@ -179,14 +176,8 @@ void exchange_request_full(struct exchange *x) {
 }
 void exchange_request_drained(struct exchange *x) { resume_request(x); }
 
-/* Only HTTP/2 servers say that they did not look at a request; of others a body that has begun to leave is never sent again. */
-static bool keeps_body(const struct exchange *x, size_t more) {
-    return x->kept && !x->body_left && x->s->upstream->codec->mode == POOL_MULTIPLEX && x->request != X_TUNNEL &&
-           x->early.bytes + more <= BODY_KEPT;
-}
-
 static void keep_body(struct exchange *x, const uint8_t *p, size_t n) {
-    if (x->body_left || (keeps_body(x, n) && queue_append(&x->core->chunks, &x->early, p, n) == 0)) return;
+    if (x->body_left || (exchange_keeps_body(x, n) && queue_append(&x->core->chunks, &x->early, p, n) == 0)) return;
     x->body_left = true;
     if (x->early.bytes) queue_clear(&x->core->chunks, &x->early);
 }
@@ -244,7 +235,7 @@ void exchange_request_end(struct exchange *x, struct http_trailers trailers) {
         return;
     }
     if (x->response == X_HEAD) await_head(x);
-    if (!x->begun || keeps_body(x, 0)) keep_trailers(x, trailers);
+    if (!x->begun || exchange_keeps_body(x, 0)) keep_trailers(x, trailers);
     if (x->begun) x->uv->end(x, trailers);
 }
 
@@ -378,31 +369,11 @@ static void failed(struct stream *s, enum failure why) {
 
 static void orphaned(struct stream *s) { abandon(s->data, FAIL_CLIENT_GONE); }
 
-/* Sent again only if that can't do twice what was asked once: nothing of it left, the server said so, or asking twice is harmless. */
-static bool may_retry(const struct exchange *x, const struct conn *lost, enum failure why, bool unseen) {
-    if (lost && lost->in_end > lost->in_start) return false; /* it had begun to answer */
-    if (x->response != X_HEAD || x->body_left || !x->kept || !x->s->upstream) return false;
-    if (why == FAIL_CLIENT_GONE || why == FAIL_TIMEOUT) return false;
-    if (!x->begun || unseen || x->replayable) return true;
-    return lost && lost->out.base <= x->s->out_pos;
-}
-
-static bool retry(struct exchange *x, struct conn *lost, enum failure why, bool unseen) {
-    struct stream *s = x->s;
-    bool stale = x->begun && !x->fresh; /* a pooled connection its server had closed: nobody's fault */
-    if (!may_retry(x, lost, why, unseen)) return false;
-    if (s->attempt >= EXCHANGE_ATTEMPTS_MAX || (!stale && s->attempt + 1u >= s->upstream->attempts)) return false;
-    s->attempt++;
-    s->upstream->stat[UPSTREAM_retries_total]++;
-    x->begun = false;
-    return exchange_connect(x, NULL, x->kept_end) == FAIL_NONE;
-}
-
 static bool lost(struct stream *s, enum failure why) {
     struct exchange *x = s->data;
     struct conn *up = x->up;
     x->up = NULL;
-    return retry(x, up, why, false);
+    return exchange_retry(x, up, why, false);
 }
 
 void exchange_upstream_failed(struct exchange *x, enum failure why, bool unseen) {
@@ -411,52 +382,10 @@ void exchange_upstream_failed(struct exchange *x, enum failure why, bool unseen)
     if (s->up) {
         stream_detach(s);
         x->up = NULL;
-        if (retry(x, up, why, unseen)) return;
+        if (exchange_retry(x, up, why, unseen)) return;
     }
     stream_fail(s, why);
 }
 
-static void turn(struct stream *s, struct endpoint *ep) {
-    struct exchange *x = s->data;
-    enum failure why = exchange_take_turn(x, ep);
-    if (why != FAIL_NONE) stream_fail(s, why);
-}
-
-/* The connection is open: everything that waited goes out. */
-static void ready(struct stream *s) {
-    struct exchange *x = s->data;
-    exchange_begin(x, x->kept, x->kept_len, x->kept_end);
-}
-
-/* The body bytes that came before the connection was there. */
-static void send_early(struct exchange *x) {
-    struct iovec iov[EARLY_PIECES];
-    if (keeps_body(x, 0)) {
-        int pieces = queue_iov(&x->early, iov, EARLY_PIECES);
-        for (int i = 0; i < pieces; i++) x->uv->data(x, iov[i].iov_base, iov[i].iov_len);
-        return;
-    }
-    while (x->early.bytes) {
-        queue_iov(&x->early, iov, 1);
-        x->body_left = true;
-        x->uv->data(x, iov[0].iov_base, iov[0].iov_len);
-        queue_consume(&x->core->chunks, &x->early, iov[0].iov_len);
-    }
-}
-
-void exchange_begin(struct exchange *x, const uint8_t *head, size_t n, bool end) {
-    struct stream *s = x->s;
-    struct conn *up = x->up;
-    x->begun = true, x->fresh = up->served++ == 0;
-    s->out_pos = up->out.base + up->out.bytes;
-    s->upstream->stat[UPSTREAM_requests_total]++;
-    up->endpoint->stat[ENDPOINT_requests_total]++;
-    x->uv->begin(x, head, n, end);
-    if (end) return;
-    send_early(x);
-    if (x->request == X_DONE) x->uv->end(x, x->late);
-    else if (x->request_paused && !up->full) resume_request(x);
-}
-
 const struct stream_ops exchange_ops = {
-    .fail = failed, .orphan = orphaned, .ready = ready, .lost = lost, .due = due, .turn = turn};
+    .fail = failed, .orphan = orphaned, .ready = exchange_ready, .lost = lost, .due = due, .turn = exchange_turn};

@@ -210,8 +210,12 @@ extern const struct codec http1_codec, http2_codec;
 
 /* Chooses a connection for x (routed, x->s->upstream set) and sends the head, or keeps it until one is there. FAIL_NONE, or why not. */
 enum failure exchange_connect(struct exchange *x, struct http_head *h, bool end);
-/* The same of one that stood in line for ep, which is asked first. */
-enum failure exchange_take_turn(struct exchange *x, struct endpoint *ep);
+/* Chooses again (x detached from `lost`, its connection so far), if that can't do twice what was asked once. */
+bool exchange_retry(struct exchange *x, struct conn *lost, enum failure why, bool unseen);
+/* The body so far, with `more` bytes behind it, is kept for that (x->early). */
+bool exchange_keeps_body(const struct exchange *x, size_t more);
+void exchange_ready(struct stream *s);                     /* stream_ops.ready */
+void exchange_turn(struct stream *s, struct endpoint *ep); /* stream_ops.turn */
 /* An exchange without client, with the options and the core of `like` (http_mirror.c). NULL: out of memory. */
 struct exchange *exchange_new_detached(const struct exchange *like, const struct http_down_side *side);
 /* Body bytes in the form in which the upstream gets them. False: x is over. */
@@ -222,8 +226,6 @@ void http_mirror_begin(struct exchange *x, const struct route *route, struct htt
 void http_mirror_data(struct exchange *x, const uint8_t *p, size_t n);
 void http_mirror_end(struct exchange *x, struct http_trailers trailers);
 void http_mirror_leave(struct exchange *x);
-/* x->up is open: sends the head and what waits behind it. */
-void exchange_begin(struct exchange *x, const uint8_t *head, size_t n, bool end);
 #define EXCHANGE_ATTEMPTS_MAX 8u /* connections tried for one request, those found stale included */
 extern const struct stream_ops exchange_ops;
 /* The response of the proxy itself: h has status and fields, framing is added. x is over on return. */

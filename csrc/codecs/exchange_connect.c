@@ -1,9 +1,60 @@
-/* Which upstream connection takes an exchange. */
+/* Which upstream connection takes an exchange, what it is sent there, and whether it may be sent again over another one. */
 #include "exchange.h"
 
 #include <stdlib.h>
 
 #include "../core/pool.h"
+
+#define BODY_KEPT \
+    16384u /* a body up to here can be sent again when an HTTP/2 server says it did not look at the request */
+#define EARLY_PIECES 8 /* BODY_KEPT bytes appended in a row lie in two chunks */
+
+/* ---- sending ---- */
+
+/* Only HTTP/2 servers say that they did not look at a request; of others a body that has begun to leave is never sent again. */
+bool exchange_keeps_body(const struct exchange *x, size_t more) {
+    return x->kept && !x->body_left && x->s->upstream->codec->mode == POOL_MULTIPLEX && x->request != X_TUNNEL &&
+           x->early.bytes + more <= BODY_KEPT;
+}
+
+/* The body bytes that came before the connection was there. */
+static void send_early(struct exchange *x) {
+    struct iovec iov[EARLY_PIECES];
+    if (exchange_keeps_body(x, 0)) {
+        int pieces = queue_iov(&x->early, iov, EARLY_PIECES);
+        for (int i = 0; i < pieces; i++) x->uv->data(x, iov[i].iov_base, iov[i].iov_len);
+        return;
+    }
+    while (x->early.bytes) {
+        queue_iov(&x->early, iov, 1);
+        x->body_left = true;
+        x->uv->data(x, iov[0].iov_base, iov[0].iov_len);
+        queue_consume(&x->core->chunks, &x->early, iov[0].iov_len);
+    }
+}
+
+/* x->up is open: sends the head and what waits behind it. */
+static void begin(struct exchange *x, const uint8_t *head, size_t n, bool end) {
+    struct stream *s = x->s;
+    struct conn *up = x->up;
+    x->begun = true, x->fresh = up->served++ == 0;
+    s->out_pos = up->out.base + up->out.bytes;
+    s->upstream->stat[UPSTREAM_requests_total]++;
+    up->endpoint->stat[ENDPOINT_requests_total]++;
+    x->uv->begin(x, head, n, end);
+    if (end) return;
+    send_early(x);
+    if (x->request == X_DONE) x->uv->end(x, x->late);
+    else if (x->request_paused && !up->full) exchange_request_drained(x);
+}
+
+/* The connection is open: everything that waited goes out. */
+void exchange_ready(struct stream *s) {
+    struct exchange *x = s->data;
+    begin(x, x->kept, x->kept_len, x->kept_end);
+}
+
+/* ---- choosing ---- */
 
 static struct conn *take(struct exchange *x, struct endpoint *ep, enum failure *why) {
     const struct upstream *u = x->s->upstream;
@@ -45,7 +96,7 @@ static enum failure use(struct exchange *x, struct conn *up, const uint8_t *head
     if ((!open || x->replayable || up->served) && !keep(x, head, n, end)) return FAIL_INTERNAL;
     x->up = up;
     stream_attach(x->s, up);
-    if (open) exchange_begin(x, x->kept ? x->kept : head, n, end);
+    if (open) begin(x, x->kept ? x->kept : head, n, end);
     return FAIL_NONE;
 }
 
@@ -71,9 +122,35 @@ enum failure exchange_connect(struct exchange *x, struct http_head *h, bool end)
     return busy ? stand_in_line(x, busy, head, n, end) : why;
 }
 
-enum failure exchange_take_turn(struct exchange *x, struct endpoint *ep) {
+/* It stood in line for ep, which is asked first. */
+void exchange_turn(struct stream *s, struct endpoint *ep) {
+    struct exchange *x = s->data;
     enum failure why = FAIL_NO_ENDPOINT;
     struct conn *up = ep->lb && ep->lb->usable ? take(x, ep, &why) : NULL;
-    if (up) return use(x, up, x->kept, x->kept_len, x->kept_end);
-    return why == FAIL_OVERFLOW ? pool_queue(ep, x->s) : exchange_connect(x, NULL, x->kept_end);
+    if (up) why = use(x, up, x->kept, x->kept_len, x->kept_end);
+    else if (why == FAIL_OVERFLOW) why = pool_queue(ep, s);
+    else why = exchange_connect(x, NULL, x->kept_end);
+    if (why != FAIL_NONE) stream_fail(s, why);
+}
+
+/* ---- again ---- */
+
+/* Sent again only if that can't do twice what was asked once: nothing of it left, the server said so, or asking twice is harmless. */
+static bool may_retry(const struct exchange *x, const struct conn *lost, enum failure why, bool unseen) {
+    if (lost && lost->in_end > lost->in_start) return false; /* it had begun to answer */
+    if (x->response != X_HEAD || x->body_left || !x->kept || !x->s->upstream) return false;
+    if (why == FAIL_CLIENT_GONE || why == FAIL_TIMEOUT) return false;
+    if (!x->begun || unseen || x->replayable) return true;
+    return lost && lost->out.base <= x->s->out_pos;
+}
+
+bool exchange_retry(struct exchange *x, struct conn *lost, enum failure why, bool unseen) {
+    struct stream *s = x->s;
+    bool stale = x->begun && !x->fresh; /* a pooled connection its server had closed: nobody's fault */
+    if (!may_retry(x, lost, why, unseen)) return false;
+    if (s->attempt >= EXCHANGE_ATTEMPTS_MAX || (!stale && s->attempt + 1u >= s->upstream->attempts)) return false;
+    s->attempt++;
+    s->upstream->stat[UPSTREAM_retries_total]++;
+    x->begun = false;
+    return exchange_connect(x, NULL, x->kept_end) == FAIL_NONE;
 }
