@@ -287,6 +287,12 @@ static void interim(struct exchange *x, struct http_head *h) {
     if (x->version >= 11 && (awaited || (x->down && !conn_full(x->down)))) x->dv->head(x, h, false);
 }
 
+/* A response that can't be passed on, though its server has nothing to be told of. */
+static void refuse_response(struct exchange *x) {
+    x->uv->cancel(x, FAIL_BAD_REPLY);
+    exchange_upstream_failed(x, FAIL_BAD_REPLY, false);
+}
+
 void exchange_response(struct exchange *x, struct http_head *h, bool end) {
     x->active_ms = x->core->now_ms;
     if (h->status < 200 && h->status != 101) {
@@ -294,14 +300,14 @@ void exchange_response(struct exchange *x, struct http_head *h, bool end) {
         return;
     }
     if (h->status == 101 && (!x->upgrade || end)) { /* nobody asked */
-        exchange_upstream_failed(x, FAIL_BAD_REPLY, false);
+        refuse_response(x);
         return;
     }
     judge(x, h);
     drop_kept(x);
     if (x->options->via.n) http_response_via(x, h);
     if (x->response_edits && http_edit_response(x->response_edits, h) != 0) {
-        exchange_upstream_failed(x, FAIL_BAD_REPLY, false);
+        refuse_response(x);
         return;
     }
     if (x->web) grpc_web_response(x, h);

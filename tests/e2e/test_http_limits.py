@@ -190,6 +190,15 @@ class TestUpstreamsReplies:
         except CutShort:
             pass  # cut off, as a limit may do
 
+    def test_no_room_for_the_routes_fields(self, http: HttpStage) -> None:
+        """What the proxy itself can't make of a response leaves no connection behind either."""
+        server = http.server(canned(response_head(204, [(f"X-{number}", "v") for number in range(1024)])))
+        names = {f"y-{number}": "v" for number in range(64)}
+        route = {"to": "back", "response_headers": {"add": names, "set": {"z": "v"}}}
+        http.start(server, routes=[route], limits={"fields": 1024})
+        assert http.wire().exchange("POST", "/").status == 502
+        server.until_quiet()
+
 
 class TestTime:
     """Slowloris: a client may be slow, not for ever."""
