@@ -12,7 +12,7 @@ from mosnpy.testing.http2_server import Stream2
 from mosnpy.testing.http2_wire import Ended, Http2Wire
 from mosnpy.testing.http_message import CutShort, chunk, chunked, response, response_head
 from mosnpy.testing.http_server import HttpPeer, Request
-from mosnpy.testing.http_stage import HttpStage
+from mosnpy.testing.http_stage import HttpStage, http_config
 from mosnpy.testing.http_wire import HttpWire
 
 SIZES = (0, 1, 100, 5_000, 16_384, 70_000, 300_000)
@@ -167,15 +167,17 @@ class Clients:
             wire.close()
 
 
-@pytest.mark.parametrize("faults", [False, True], ids=["calm", "faults"])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random(http: HttpStage, seed: int, faults: bool) -> None:
+def run(http: HttpStage, seed: int, faults: bool, scarce: bool) -> None:
     rng = random.Random(seed)
     servers = {
         "one": [http.server(server1(rng, faults)) for _ in range(2)],
         "two": [http.server2(server2(rng, faults)) for _ in range(2)],
     }
-    http.start(servers, routes=[{"split": {"one": 50, "two": 50}, "timeout": "15s"}])
+    config = http_config(servers, routes=[{"split": {"one": 50, "two": 50}, "timeout": "15s"}])
+    if scarce:
+        config["upstreams"]["one"] |= {"pipeline": 2, "pool": {"max_connections": 3}}
+        config["upstreams"]["two"] |= {"pool": {"max_connections": 1}}
+    http.start_config(config)
     clients = Clients(http, seed, faults)
     threads = [threading.Thread(target=clients.run, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -184,3 +186,15 @@ def test_random(http: HttpStage, seed: int, faults: bool) -> None:
         thread.join()
     assert clients.wrong == []
     assert clients.good > 300
+
+
+@pytest.mark.parametrize("faults", [False, True], ids=["calm", "faults"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random(http: HttpStage, seed: int, faults: bool) -> None:
+    run(http, seed, faults, False)
+
+
+@pytest.mark.parametrize("faults", [False, True], ids=["calm", "faults"])
+def test_few_connections(http: HttpStage, faults: bool) -> None:
+    """Requests are pipelined, stand in line, go elsewhere."""
+    run(http, 3, faults, True)
