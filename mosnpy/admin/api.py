@@ -8,6 +8,7 @@ comes from a page elsewhere (Origin) is refused.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 from urllib.parse import urlsplit
@@ -118,10 +119,21 @@ async def _clusters(request: web.Request) -> web.Response:
 
 
 async def _config(request: web.Request) -> web.Response:
-    loaded = request.app[STATE].loaded
+    effective = request.app[STATE].loaded.effective
+    # In a thread, and for those who ask: for 100,000 routes it takes seconds, and 27 MB that nobody need keep.
     if request.query.get("format") == "yaml":
-        return web.Response(text=loaded.effective_yaml)
-    return web.Response(text=loaded.effective, content_type="application/json")
+        return web.Response(text=await asyncio.to_thread(_as_yaml, effective))
+    return web.Response(text=await asyncio.to_thread(_indented, effective), content_type="application/json")
+
+
+def _indented(effective: str) -> str:
+    return json.dumps(json.loads(effective), indent=2) + "\n"
+
+
+def _as_yaml(effective: str) -> str:
+    from mosnpy.config import to_yaml  # with PyYAML, which the controller needs for nothing else
+
+    return to_yaml(json.loads(effective))
 
 
 async def _reload(request: web.Request) -> web.Response:

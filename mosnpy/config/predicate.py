@@ -152,11 +152,20 @@ def parse_match(
 
 def parse_value(value: object, info: AttributeInfo, scope: Scope) -> tuple[bool, Predicate]:
     """One value of a match: whether it is negated, and the predicate without the negation. ValueError with a sentence."""
-    if isinstance(value, str) and value.startswith("!"):
-        if value.startswith("!!") or value == "!":
-            raise ValueError("'!' stands before a value, once")
-        return True, _plain_value(value[1:], info, scope)
-    return False, _plain_value(value, info, scope)
+    if not isinstance(value, str):
+        return False, _plain_value(value, info, scope)
+    key = info.name, value
+    if key not in scope.parsed:
+        scope.parsed[key] = _text_value(value, info, scope)
+    return scope.parsed[key]
+
+
+def _text_value(value: str, info: AttributeInfo, scope: Scope) -> tuple[bool, Predicate]:
+    if not value.startswith("!"):
+        return False, _plain_value(value, info, scope)
+    if value.startswith("!!") or value == "!":
+        raise ValueError("'!' stands before a value, once")
+    return True, _plain_value(value[1:], info, scope)
 
 
 def _plain_value(value: object, info: AttributeInfo, scope: Scope) -> Predicate:

@@ -7,6 +7,7 @@ take a moment and not the square of it. What isn't found is not wrong, only unde
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class Unreachable:
 
 def unreachable(predicates: Sequence[Predicate | None]) -> Iterator[Unreachable]:
     """Routes that can never match, in order. None stands for a predicate that is not known: nothing is said about it."""
-    index = _Index()
+    index = _Index(predicates)
     for i, predicate in enumerate(predicates):
         if predicate is None:
             continue
@@ -69,7 +70,8 @@ def _atoms(predicate: Predicate) -> dict[str, Predicate] | None:
 class _Index:
     """Earlier predicates, each filed under one of its conditions."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: Sequence[Predicate | None]) -> None:
+        self.crowds = Counter(key for each in every if each is not None for key in _all_keys(each))
         self.predicates: dict[int, Predicate] = {}
         self.exact: dict[tuple[Any, ...], list[int]] = {}
         self.loose: dict[str, list[int]] = {}
@@ -86,33 +88,19 @@ class _Index:
             self._file(number, condition)
 
     def _rarest(self, conditions: Sequence[Predicate]) -> Predicate:
-        """The condition that fewest routes are filed under so far."""
-
-        def crowd(condition: Predicate) -> int:
-            operation = condition[0]
-            if operation in ("eq", "prefix", "suffix"):
-                return len(self.exact.get(condition, ()))
-            if operation == "segments":
-                return len(self.exact.get(_stem(condition), ()))
-            if operation == "in":
-                return max(len(self.exact.get(("eq", condition[1], value), ())) for value in condition[2])
-            return 1 << 30  # can't be looked up
-
-        return min(conditions, key=crowd)
+        """The condition that fewest predicates have, earlier and later ones."""
+        return min(
+            conditions, key=lambda condition: max((self.crowds[key] for key in _keys(condition)), default=1 << 30)
+        )
 
     def _file(self, number: int, condition: Predicate) -> None:
-        operation = condition[0]
-        if operation == "eq":
-            self.exact.setdefault(condition, []).append(number)
-        elif operation == "in":
-            for value in condition[2]:
-                self.exact.setdefault(("eq", condition[1], value), []).append(number)
-        elif operation in ("prefix", "suffix", "segments"):
-            condition = _stem(condition)
-            operation = condition[0]
-            self.exact.setdefault(condition, []).append(number)
-            self.lengths.setdefault((operation, condition[1]), set()).add(len(condition[2]))
-        else:
+        filed = False
+        for key in _keys(condition):
+            filed = True
+            self.exact.setdefault(key, []).append(number)
+            if key[0] != "eq":
+                self.lengths.setdefault((key[0], key[1]), set()).add(len(key[2]))
+        if not filed:
             name = condition[1] if isinstance(condition[1], str) else ""
             waiting = self.loose.setdefault(name, [])
             if len(waiting) < _MOST_UNINDEXED:
@@ -166,6 +154,27 @@ class _Index:
             if length <= len(text):
                 part = text[:length] if operation == "prefix" else text[len(text) - length :]
                 yield from self.exact.get((operation, name, part), ())
+
+
+def _keys(condition: Predicate) -> Iterator[Predicate]:
+    """What a comparison is filed under; nothing where it can't be looked up, and for a compound."""
+    operation = condition[0]
+    if operation in ("eq", "prefix", "suffix"):
+        yield condition
+    elif operation == "in":
+        for value in condition[2]:
+            yield ("eq", condition[1], value)
+    elif operation == "segments":
+        yield _stem(condition)
+
+
+def _all_keys(predicate: Predicate) -> Iterator[Predicate]:
+    """Of each of its comparisons that must or may hold."""
+    if predicate[0] in ("and", "or"):
+        for part in predicate[1:]:
+            yield from _all_keys(part)
+    else:
+        yield from _keys(predicate)
 
 
 def _stem(condition: Predicate) -> Predicate:

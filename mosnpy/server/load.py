@@ -45,11 +45,10 @@ def compile_loaded(config: object, generation: int, registry: SlotRegistry) -> L
     workers = processors() if compiled.workers == "auto" else int(compiled.workers)
     document = config.document
     warnings = [fault.render() for fault in document.faults] if document is not None else []
-    effective = config.effective()
     return Loaded(
         generation, compiled.plan, compiled.listeners, registry.pack(), [list(block) for block in registry.reclaimed],
         workers, compiled.drain_timeout_ms, compiled.admin, compiled.checks, compiled.upstreams,
-        json.dumps(effective, indent=2) + "\n", configuration.to_yaml(effective), warnings, files,
+        json.dumps(config.effective()), warnings, files,
     )  # fmt: skip
 
 

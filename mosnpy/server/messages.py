@@ -62,8 +62,7 @@ class Loaded(Message):
     admin: dict[str, Any] | None  # of ListenerSpec; None: no admin API
     checks: list[dict[str, Any]]  # active health checks by upstream (mosnpy.upstream.health.Check.several)
     upstreams: list[dict[str, Any]]  # as in the plan, without what is secret
-    effective: str  # the configuration with every default and without what is secret, JSON
-    effective_yaml: str
+    effective: str  # the configuration with every default and without what is secret, JSON in one line
     warnings: list[str]
     files: dict[str, list[int]] = field(default_factory=dict)  # what the cores read, as it was (mosnpy.server.files)
 

@@ -7,6 +7,7 @@ other; what is asked for while one runs is answered by one more load after it, f
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -110,6 +111,7 @@ class Plans:
         generation = supervisor.loaded.generation + 1 if supervisor.loaded is not None else 1
 
         def load(channel: Channel) -> int:
+            gc.disable()  # the process ends with its answer: looking for garbage once is a tenth of a large load
             channel.send_and_wait(supervisor.parts.load(supervisor.options, generation, supervisor.registry))
             return 0
 

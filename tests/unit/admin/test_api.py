@@ -67,7 +67,7 @@ def admin() -> Iterator[Fixture]:
     row[bases[0]], row[bases[0] + 2], row[bases[1] + 4] = 42, 3, 1
     endpoints = [{"name": n, "slot": s, "weight": 1, "labels": {}} for n, s in (("a:1", 0), ("b:1", 1))]
     upstreams = [{"name": "main", "codec": "redis", "lb": {"policy": "ring_hash"}, "endpoints": endpoints}]
-    loaded = Loaded(1, b"", [], registry.pack(), [], 1, 1000, None, [], upstreams, '{"version": 1}', "version: 1\n", [])
+    loaded = Loaded(1, b"", [], registry.pack(), [], 1, 1000, None, [], upstreams, '{"version": 1}', [])
     workers = [{"index": 0, "pid": 5, "generation": 1, "restarts": 0}]
     latest = {"ok": True, "time": 1.0, "faults": []}
     status = Status(1, False, workers, latest, time.time(), 4, ["a.yaml"], [{"name": "cache", "address": "x:1"}])

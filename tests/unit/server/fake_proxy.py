@@ -201,7 +201,7 @@ def load(options: Options, generation: int, registry: SlotRegistry) -> Loaded | 
         }
     return Loaded(
         generation, packed, listeners, registry.pack(), [], source.get("workers", 1), source.get("drain_ms", 5000),
-        admin, [], [], json.dumps(source), json.dumps(source), source.get("warnings", []),
+        admin, [], [], json.dumps(source), source.get("warnings", []),
     )  # fmt: skip
 
 
