@@ -137,7 +137,8 @@ void exchange_turn(struct stream *s, struct endpoint *ep) {
 
 /* Sent again only if that can't do twice what was asked once: nothing of it left, the server said so, or asking twice is harmless. */
 static bool may_retry(const struct exchange *x, const struct conn *lost, enum failure why, bool unseen) {
-    if (lost && lost->in_end > lost->in_start) return false; /* it had begun to answer */
+    /* It had begun to answer. (What is kept of several streams is half a frame of any, or the one at hand.) */
+    if (lost && lost->codec->mode != POOL_MULTIPLEX && lost->in_end > lost->in_start) return false;
     if (x->response != X_HEAD || x->body_left || !x->kept || !x->s->upstream) return false;
     if (why == FAIL_CLIENT_GONE || why == FAIL_TIMEOUT) return false;
     if (!x->begun || unseen || x->replayable) return true;

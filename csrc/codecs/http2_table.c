@@ -68,7 +68,10 @@ void http2_remove(struct conn *c, struct http_leg *leg, enum http2_past how) {
     http2_remember(s, id, how);
     take_out(s, id);
     if (leg->listed) http2_delist(s, leg);
-    if (unlikely(leg->paused)) s->held -= leg->owed, leg->paused = false;
+    if (unlikely(leg->paused)) {
+        s->held -= leg->owed, leg->paused = false;
+        if (s->phase != H2_FAILED) http2_credit_connection(c, 0);
+    }
     if (unlikely(leg->waiting.head != NULL)) queue_clear(&c->core->chunks, &leg->waiting);
     if (unlikely(leg->tail != NULL)) free(leg->tail), leg->tail = NULL;
     leg->id = 0;

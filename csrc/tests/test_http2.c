@@ -282,6 +282,46 @@ TEST(what_a_server_did_not_look_at_is_sent_again) {
     stage_close(&g);
 }
 
+/* A frame that comes in two reads is no beginning of an answer to anybody. */
+TEST(a_goaway_in_two_pieces_loses_nothing) {
+    static const uint8_t goaway[] = "\0\0\10\7\0\0\0\0\0\0\0\0\0\0\0\0";
+    open_stage("{}");
+    request(1, "POST", "/u", true);
+    CHECK(peer_send(&g.server[0], goaway, 12));
+    stage_turn(&g);
+    CHECK(peer_send(&g.server[0], goaway + 12, 5));
+    struct peer first = g.server[0];
+    g.server[0] = (struct peer){.fd = -1};
+    stage_turn(&g); /* a second connection */
+    CHECK(g.server[0].fd >= 0);
+    respond(1, 201, NULL);
+    CHECK_EQ(status_of(find(H2_HEADERS, 1)), 201);
+    peer_close(&first);
+    stage_close(&g);
+}
+
+/* What paused streams hold keeps the connection's window closed no longer than they live. */
+TEST(streams_that_are_reset_give_the_connections_window_back) {
+    static const uint8_t some[16000];
+    open_stage("{'stream_window': 65536, 'connection_window': 65536}");
+    int64_t window = 65536, own;
+    uint32_t id = 1;
+    for (; id < 100 && window >= 16000; id += 2) {
+        request(id, "POST", "/u", false);
+        for (own = 65536; own >= 16000 && window >= 16000; own -= 16000, window -= 16000) {
+            frame(H2_DATA, 0, id, some, sizeof some);
+            for (struct seen s; (s = next()).f.type != 0xff;) {
+                if (s.f.type != H2_WINDOW_UPDATE) continue;
+                *(s.f.id ? &own : &window) += http2_u32(s.p);
+            }
+        }
+    }
+    CHECK(id < 100);
+    for (uint32_t i = 1; i < id; i += 2) number(H2_RST_STREAM, i, H2_CANCEL);
+    EXPECT(find(H2_WINDOW_UPDATE, 0), H2_WINDOW_UPDATE, 0, 0);
+    stage_close(&g);
+}
+
 static uint32_t goaway_code(void) { return http2_u32(find(H2_GOAWAY, 0).p + 4); }
 
 TEST(floods_end_the_connection) {
@@ -336,6 +376,8 @@ int main(void) {
     RUN(windows_are_given_back_by_halves);
     RUN(draining_takes_a_round_trip_and_loses_nothing);
     RUN(what_a_server_did_not_look_at_is_sent_again);
+    RUN(a_goaway_in_two_pieces_loses_nothing);
+    RUN(streams_that_are_reset_give_the_connections_window_back);
     RUN(floods_end_the_connection);
     RUN(any_cut_means_the_same);
     return 0;
