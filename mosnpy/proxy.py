@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mosnpy.observe.layout import Layout
 from mosnpy.observe.slots import SlotRegistry
 from mosnpy.observe.snapshot import as_json, take
-from mosnpy.server import sockets
+from mosnpy.server import log, sockets
 from mosnpy.server.files import POLL, FileWatch
 from mosnpy.server.load import compile_loaded
 from mosnpy.server.messages import Faulty, Loaded
@@ -179,15 +179,18 @@ class Proxy:
             await done
 
     def _events(self) -> None:
-        for name, value in self._running().take_events():
-            if name == "plan" and value is not None:
-                done = self._applied.pop(value, None)
-                if done is not None and not done.done():
-                    done.set_result(None)
-            elif name == "listener_removed" and value is not None:
-                self._listening.pop(value).close()
-            elif name == "drained" and self._drained is not None and not self._drained.done():
-                self._drained.set_result(None)
+        for event in self._running().take_events():
+            match event:
+                case "plan", int(generation):
+                    done = self._applied.pop(generation, None)
+                    if done is not None and not done.done():
+                        done.set_result(None)
+                case "listener_removed", int(id):
+                    self._listening.pop(id).close()
+                case "drained", _ if self._drained is not None and not self._drained.done():
+                    self._drained.set_result(None)
+                case "info" | "warning" as level, str(text):
+                    log.line(level, text)
 
 
 def _ignore(check: Check, finding: Finding) -> None:

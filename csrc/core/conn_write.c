@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tls.h"
+#include "tls_failure.h"
 
 #define FLUSH_IOV 64 /* pieces per sendmsg */
 #define JOINED_SEND \
@@ -182,7 +183,7 @@ static bool all_said(struct conn *c) {
 void conn_part(struct conn *c, enum failure why) {
     bool idle = c->codec->mode != POOL_PINNED && (why == FAIL_TIMEOUT || why == FAIL_DRAINING);
     bool failed = c->tls->state == TLS_FAILED;
-    if (c->tls->state == TLS_HANDSHAKE) tls_count_failure(c);
+    if (c->tls->state == TLS_HANDSHAKE) tls_unfinished(c, why);
     if (c->reset_on_close || c->cut_off || c->unsaid || c->out.bytes) return;
     if (why == FAIL_NONE || idle) tls_bye(c);
     else if (!failed) return;

@@ -242,15 +242,20 @@ void core_post(struct core *core, struct mail *m) {
     ring(core->wakefd);
 }
 
-void core_emit(struct core *core, int kind, uint64_t value) {
-    struct core_event *e = calloc(1, sizeof *e);
+static void emit(struct core *core, int kind, uint64_t value, const char *text) {
+    size_t n = strlen(text) + 1;
+    struct core_event *e = calloc(1, sizeof *e + n);
     if (!e) return; /* the host learns it late, from counts; nothing is lost */
     e->kind = kind, e->value = value;
+    memcpy(e->text, text, n);
     pthread_mutex_lock(&core->mail_lock);
     *core->events_tail = e, core->events_tail = &e->next;
     pthread_mutex_unlock(&core->mail_lock);
     ring(core->eventsfd);
 }
+
+void core_emit(struct core *core, int kind, uint64_t value) { emit(core, kind, value, ""); }
+void core_say(struct core *core, int kind, const char *text) { emit(core, kind, 0, text); }
 
 struct core_event *core_take_event(struct core *core) {
     uint64_t drop;

@@ -47,8 +47,9 @@ struct acceptor { /* a listening socket; not owned: the supervisor keeps it for 
 
 struct core_event { /* to the host's main thread */
     struct core_event *next;
-    enum { EVENT_PLAN, EVENT_DRAINED, EVENT_LISTENER_REMOVED } kind;
+    enum { EVENT_PLAN, EVENT_DRAINED, EVENT_LISTENER_REMOVED, EVENT_INFO, EVENT_WARNING /* a line for the log */ } kind;
     uint64_t value;
+    char text[];
 };
 
 struct mail { /* to the data thread */
@@ -101,6 +102,10 @@ struct core {
     pthread_mutex_t mail_lock;
     struct mail *mail, **mail_tail;
     struct core_event *events, **events_tail;
+    struct {
+        uint64_t since_ms; /* begin of the second they are counted in */
+        uint32_t lines, left_out;
+    } tls_log;
     struct epoll_event batch[MAX_EVENTS];
 };
 
@@ -118,6 +123,8 @@ void core_post(struct core *core, struct mail *m);
 /* Any thread: the next event for the host, owned by the caller (free()); NULL: none. */
 struct core_event *core_take_event(struct core *core);
 void core_emit(struct core *core, int kind, uint64_t value);
+/* A line for the host's log: EVENT_INFO or EVENT_WARNING. Callers bound how many. */
+void core_say(struct core *core, int kind, const char *text);
 
 uint32_t codec_index(const struct codec *codec); /* position in codecs[] */
 static inline uint64_t core_random(struct core *core) { return rng_next(&core->rng); }

@@ -5,6 +5,7 @@
 #include "client_hello.h"
 #include "detect.h"
 #include "tls.h"
+#include "tls_failure.h"
 
 static bool mentions(struct mpack v, struct slice word) {
     struct mpack one;
@@ -144,6 +145,6 @@ void greeting_overdue(struct conn *c) {
         if (pass_on(c, NULL, 0) == 0 && c->state != CONN_DEAD) conn_list_ready(c);
         return;
     }
-    if (!c->tls) c->listener->stat[LISTENER_tls_handshakes_failed]++;
+    if (!c->tls) tls_failed(c, WHY_tls_failed_timeout);
     conn_close(c, FAIL_TIMEOUT);
 }

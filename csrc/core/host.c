@@ -50,10 +50,11 @@ int host_post_stop(struct core *core) {
     return 0;
 }
 
-int host_take_event(struct core *core, int *kind, uint64_t *value) {
+int host_take_event(struct core *core, int *kind, uint64_t *value, char *text, size_t size) {
     struct core_event *e = core_take_event(core);
     if (!e) return 0;
     *kind = e->kind, *value = e->value;
+    snprintf(text, size, "%s", e->text);
     free(e);
     return 1;
 }

@@ -11,8 +11,8 @@ int host_post_plan(struct core *core, const uint8_t *doc, size_t n, const uint32
 int host_check_plan(const uint8_t *doc, size_t n, char *err, size_t err_size);
 int host_post_drain(struct core *core, uint32_t timeout_ms);
 int host_post_stop(struct core *core);
-/* The next event: 1 and *kind, *value; 0 when there is none. */
-int host_take_event(struct core *core, int *kind, uint64_t *value);
+/* The next event: 1 and *kind, *value, its text (empty but for lines of the log); 0 when there is none. */
+int host_take_event(struct core *core, int *kind, uint64_t *value, char *text, size_t size);
 /* Client ids count from `base`; hosts of several cores give each its own (below 2^53, what every client can hold). */
 void host_set_first_id(struct core *core, uint64_t base);
 void host_set_inline(struct core *core, bool on);

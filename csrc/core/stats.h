@@ -19,35 +19,51 @@
     X(plan_generation, G, "generation of the plan in force")                    \
     X(accept_errors, C, "accept() failures: out of file descriptors or memory") \
     X(busy_us, C, "time spent working, without waiting, in microseconds")
-#define LISTENER_STATS(X)                                                         \
-    X(connections_total, C, "connections accepted")                               \
-    X(connections_active, G, "connections open")                                  \
-    X(connections_refused, C, "connections closed at once: over max_connections") \
-    X(bytes_received, C, "bytes from clients")                                    \
-    X(bytes_sent, C, "bytes to clients")                                          \
-    X(requests_total, C, "requests decoded")                                      \
-    X(requests_active, G, "requests without a reply yet")                         \
-    X(local_replies, C, "requests answered by the proxy's own protocol logic")    \
-    X(protocol_errors, C, "connections closed for broken bytes")                  \
-    X(idle_timeouts, C, "connections closed for idleness or slowness")            \
-    X(slow_clients, C, "connections closed because replies were not read")        \
-    X(tls_handshakes_total, C, "TLS handshakes completed")                        \
-    X(tls_handshakes_failed, C, "TLS handshakes that failed, or took too long")   \
-    X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session")
-#define UPSTREAM_STATS(X)                                                \
-    X(requests_total, C, "requests sent")                                \
-    X(responses_ok, C, "replies that are no error")                      \
-    X(responses_client_error, C, "error replies that blame the request") \
-    X(responses_server_error, C, "error replies that blame the server")  \
-    X(retries_total, C, "requests sent again because they never left")   \
-    X(timeouts_total, C, "requests that ran into their timeout")         \
-    X(connections_total, C, "connections opened")                        \
-    X(mirrored_total, C, "requests copied to this upstream as a mirror") \
-    X(bytes_sent, C, "bytes to endpoints")                               \
-    X(bytes_received, C, "bytes from endpoints")                         \
-    X(tls_handshakes_total, C, "TLS handshakes completed")               \
-    X(tls_handshakes_failed, C, "TLS handshakes that failed")            \
-    X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session")
+/* Why TLS handshakes failed, in the order of enum tls_failure (tls_failure.h); together tls_handshakes_failed. */
+#define TLS_FAILURE_STATS(X)                                                                      \
+    X(tls_failed_closed, C, "the peer ended the connection")                                      \
+    X(tls_failed_timeout, C, "it took too long")                                                  \
+    X(tls_failed_protocol, C, "no TLS, or broken messages")                                       \
+    X(tls_failed_version, C, "no version in common")                                              \
+    X(tls_failed_no_shared_cipher, C, "no cipher, group or signature in common")                  \
+    X(tls_failed_no_shared_protocol, C, "no protocol in common (ALPN)")                           \
+    X(tls_failed_no_certificate, C, "the peer showed no certificate")                             \
+    X(tls_failed_unknown_ca, C, "the peer's certificate is of an unknown authority")              \
+    X(tls_failed_expired, C, "the peer's certificate is not valid any more, or not yet")          \
+    X(tls_failed_revoked, C, "the peer's certificate is revoked, or there is no list to tell by") \
+    X(tls_failed_bad_certificate, C, "the peer's certificate is for somebody or something else")  \
+    X(tls_failed_refused, C, "the peer refused: our certificate, or what we offered")
+#define LISTENER_STATS(X)                                                           \
+    X(connections_total, C, "connections accepted")                                 \
+    X(connections_active, G, "connections open")                                    \
+    X(connections_refused, C, "connections closed at once: over max_connections")   \
+    X(bytes_received, C, "bytes from clients")                                      \
+    X(bytes_sent, C, "bytes to clients")                                            \
+    X(requests_total, C, "requests decoded")                                        \
+    X(requests_active, G, "requests without a reply yet")                           \
+    X(local_replies, C, "requests answered by the proxy's own protocol logic")      \
+    X(protocol_errors, C, "connections closed for broken bytes")                    \
+    X(idle_timeouts, C, "connections closed for idleness or slowness")              \
+    X(slow_clients, C, "connections closed because replies were not read")          \
+    X(tls_handshakes_total, C, "TLS handshakes completed")                          \
+    X(tls_handshakes_failed, C, "TLS handshakes that failed, or took too long")     \
+    X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session") \
+    TLS_FAILURE_STATS(X)
+#define UPSTREAM_STATS(X)                                                           \
+    X(requests_total, C, "requests sent")                                           \
+    X(responses_ok, C, "replies that are no error")                                 \
+    X(responses_client_error, C, "error replies that blame the request")            \
+    X(responses_server_error, C, "error replies that blame the server")             \
+    X(retries_total, C, "requests sent again because they never left")              \
+    X(timeouts_total, C, "requests that ran into their timeout")                    \
+    X(connections_total, C, "connections opened")                                   \
+    X(mirrored_total, C, "requests copied to this upstream as a mirror")            \
+    X(bytes_sent, C, "bytes to endpoints")                                          \
+    X(bytes_received, C, "bytes from endpoints")                                    \
+    X(tls_handshakes_total, C, "TLS handshakes completed")                          \
+    X(tls_handshakes_failed, C, "TLS handshakes that failed")                       \
+    X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session") \
+    TLS_FAILURE_STATS(X)
 #define ENDPOINT_STATS(X)                                              \
     X(requests_total, C, "requests sent")                              \
     X(requests_active, G, "requests without a reply yet")              \

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "tls_failure.h"
+
 #define GATHER 16384u /* plaintext of a record: small pieces of a queue are put together up to this */
 
 /* ---- OpenSSL's way to our buffers ---- */
@@ -149,40 +151,34 @@ void tls_drop_session(struct endpoint *ep) {
 
 /* ---- handshake ---- */
 
-enum { TLS_STAT_TOTAL, TLS_STAT_FAILED, TLS_STAT_RESUMED }; /* stats.h lists them one behind the other */
-_Static_assert(LISTENER_tls_handshakes_resumed == LISTENER_tls_handshakes_total + TLS_STAT_RESUMED, "");
-_Static_assert(UPSTREAM_tls_handshakes_failed == UPSTREAM_tls_handshakes_total + TLS_STAT_FAILED, "");
-
-static uint64_t *stats_of(const struct conn *c) {
-    if (c->side == DOWN) return c->listener->stat + LISTENER_tls_handshakes_total;
-    return c->endpoint->upstream ? c->endpoint->upstream->stat + UPSTREAM_tls_handshakes_total : NULL;
+static void count(const struct conn *c, uint32_t listener_stat, uint32_t upstream_stat) {
+    if (c->side == DOWN) c->listener->stat[listener_stat]++;
+    else if (c->endpoint->upstream) c->endpoint->upstream->stat[upstream_stat]++;
 }
-
-static void count(const struct conn *c, uint32_t which) {
-    uint64_t *stat = stats_of(c);
-    if (stat) stat[which]++;
-}
-void tls_count_failure(struct conn *c) { count(c, TLS_STAT_FAILED); }
 
 /* The next handshake shall not fail for the session this one tried to resume. */
-static void give_up(struct tls *t) {
-    ERR_clear_error();
-    if (t->state == TLS_HANDSHAKE) {
-        tls_count_failure(t->conn);
-        if (t->conn->side == UP) tls_drop_session(t->conn->endpoint);
+static void give_up_for(struct tls *t, enum tls_failure why) {
+    struct conn *c = t->conn;
+    /* A server that does not like our certificate says so only after the handshake of TLS 1.3. */
+    bool refused = t->state == TLS_READY && c->side == UP && !t->spoken && why == WHY_tls_failed_refused;
+    if (t->state == TLS_HANDSHAKE || refused) {
+        tls_failed(c, why);
+        if (c->side == UP) tls_drop_session(c->endpoint);
     }
+    ERR_clear_error();
     t->state = TLS_FAILED;
 }
+static void give_up(struct tls *t) { give_up_for(t, tls_failure_of(t->ssl)); }
 
 static void established(struct tls *t) {
     struct conn *c = t->conn;
     if (t->need_h2 && !slice_eq(tls_alpn(c), SLICE("h2"))) {
-        give_up(t);
+        give_up_for(t, WHY_tls_failed_no_shared_protocol);
         return;
     }
     t->state = TLS_READY, t->talk = 0;
-    count(c, TLS_STAT_TOTAL);
-    if (SSL_session_reused(t->ssl)) count(c, TLS_STAT_RESUMED);
+    count(c, LISTENER_tls_handshakes_total, UPSTREAM_tls_handshakes_total);
+    if (SSL_session_reused(t->ssl)) count(c, LISTENER_tls_handshakes_resumed, UPSTREAM_tls_handshakes_resumed);
     ERR_clear_error(); /* a ticket that could not be opened leaves its word */
     conn_secured(c);
 }

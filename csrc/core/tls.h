@@ -63,7 +63,6 @@ void tls_encrypt(struct conn *c);
 size_t tls_seal(struct conn *c, const uint8_t *p, size_t n);
 /* Tells the peer that nothing more will come; only the first call does anything. */
 void tls_bye(struct conn *c);
-void tls_count_failure(struct conn *c);
 
 /* What `s` asks of its clients was asked of c's in its handshake. */
 bool tls_asked_alike(const struct conn *c, const struct tls_server *s);

@@ -29,7 +29,7 @@ cdef extern from "core/host.h" nogil:
     int host_check_plan(const uint8_t *doc, size_t n, char *err, size_t err_size)
     int host_post_drain(core *c, uint32_t timeout_ms)
     int host_post_stop(core *c)
-    int host_take_event(core *c, int *kind, uint64_t *value)
+    int host_take_event(core *c, int *kind, uint64_t *value, char *text, size_t size)
     void host_set_first_id(core *c, uint64_t base)
     void host_set_inline(core *c, bint on)
     void host_counts_fill "host_counts"(const core *c, host_counts_t *out)
@@ -40,7 +40,7 @@ cdef extern from "core/host.h" nogil:
     bint host_attribute(int k, uint32_t i, const char **name, const char **type, const char **doc)
 
 
-_EVENTS = ("plan", "drained", "listener_removed")
+_EVENTS = ("plan", "drained", "listener_removed", "info", "warning")
 _LISTS = (b"worker", b"listener", b"upstream", b"endpoint", b"route", b"operation", b"failure")
 
 
@@ -136,12 +136,16 @@ cdef class Core:
         return self._open().eventsfd
 
     def take_events(self):
-        """What happened since the last call: ("plan", generation), ("drained", None), ("listener_removed", id)."""
+        """What happened since the last call: ("plan", generation), ("drained", None), ("listener_removed", id), and lines
+        for the log: ("info", text), ("warning", text)."""
         cdef int kind = 0
         cdef uint64_t value = 0
+        cdef char text[1024]
         events = []
-        while host_take_event(self._open(), &kind, &value):
-            events.append((_EVENTS[kind], None if kind == 1 else value))
+        while host_take_event(self._open(), &kind, &value, text, sizeof(text)):
+            name = _EVENTS[kind]
+            line = name in ("info", "warning")
+            events.append((name, (<bytes>text).decode("utf-8", "replace") if line else None if kind == 1 else value))
         return events
 
     @property

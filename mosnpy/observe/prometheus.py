@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mosnpy.observe.layout import Stat
 from mosnpy.observe.snapshot import Block, Histogram, Snapshot, split_name
 
+_TLS_FAILED = "tls_failed_"  # begins the names of counters that are one family with the label `reason`
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -38,6 +39,8 @@ def render(snapshot: Snapshot, gauges: Sequence[Gauge] = ()) -> str:
         labelled = [(_labels(block), block.values) for block in blocks]
         lines += _families(kind, snapshot.layout.stats[kind], labelled)
     lines += _failures(snapshot)
+    for kind in ("listener", "upstream"):
+        lines += _tls_failures(kind, snapshot)
     lines += _latencies(snapshot.of("upstream"))
     lines.append("")
     return "\n".join(lines)
@@ -60,6 +63,8 @@ def _families(
     kind: str, stats: Sequence[Stat], rows: Sequence[tuple[Mapping[str, str], Mapping[str, int]]]
 ) -> Iterator[str]:
     for stat in stats if rows else ():
+        if stat.name.startswith(_TLS_FAILED):
+            continue
         name, scale = _metric(kind, stat)
         yield from _head(name, stat.help, "gauge" if stat.gauge else "counter")
         for labels, values in rows:
@@ -86,6 +91,19 @@ def _failures(snapshot: Snapshot) -> Iterator[str]:
             if failure != "NONE":
                 labels = {"listener": block.name, "failure": failure}
                 yield f"{name}{_braces(labels)} {block.failures.get(failure, 0)}"
+
+
+def _tls_failures(kind: str, snapshot: Snapshot) -> Iterator[str]:
+    blocks = snapshot.of(kind)
+    reasons = [stat.name for stat in snapshot.layout.stats[kind] if stat.name.startswith(_TLS_FAILED)]
+    if not blocks or not reasons:
+        return
+    name = f"mosnpy_{kind}_tls_failures_total"
+    yield from _head(name, "TLS handshakes that failed, by cause", "counter")
+    for block in blocks:
+        for each in reasons:
+            labels = {kind: block.name, "reason": each.removeprefix(_TLS_FAILED)}
+            yield f"{name}{_braces(labels)} {block.values[each]}"
 
 
 def _latencies(upstreams: Iterable[Block]) -> Iterator[str]:

@@ -48,6 +48,11 @@ def start(role: str, level: str = "info") -> None:
     log.setLevel(level.upper())
 
 
+def line(level: str, text: str) -> None:
+    """What the core has to say."""
+    log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
+
+
 def open_file(path: str) -> None:
     """Puts the file in the place of descriptor 2. Called again after the file was moved away."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)

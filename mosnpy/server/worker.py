@@ -39,7 +39,7 @@ class Core(Protocol):
     def poll(self, timeout_ms: int = 0) -> int: ...
     def fileno(self) -> int: ...
     def events_fd(self) -> int: ...
-    def take_events(self) -> list[tuple[str, int | None]]: ...
+    def take_events(self) -> list[tuple[str, int | str | None]]: ...
     def counts(self) -> dict[str, int]: ...
     def close(self) -> int: ...
 
@@ -143,15 +143,18 @@ class _Worker:
             self._channel.send(Refused(generation, str(error) or type(error).__name__))
 
     def _core_events(self) -> None:
-        for name, value in self._core.take_events():
-            if name == "plan" and value is not None:
-                self._channel.send(Applied(value))
-            elif name == "listener_removed" and value is not None:
-                os.close(self._sockets.pop(value))
-                self._channel.send(Released(value))
-            elif name == "drained":
-                self._channel.send(Drained())
-                self._end(0)
+        for event in self._core.take_events():
+            match event:
+                case "plan", int(generation):
+                    self._channel.send(Applied(generation))
+                case "listener_removed", int(id):
+                    os.close(self._sockets.pop(id))
+                    self._channel.send(Released(id))
+                case "drained", _:
+                    self._channel.send(Drained())
+                    self._end(0)
+                case "info" | "warning" as level, str(text):
+                    log.line(level, text)
 
     def _orphaned(self) -> None:
         """The supervisor is gone, and with it whoever could restart or drain us."""

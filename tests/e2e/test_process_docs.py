@@ -88,6 +88,7 @@ def test_metrics_exist() -> None:
         for name, flag, _ in rows
     }
     more = {"ready", "config_last_reload_success", "worker_restarts", "endpoint_healthy", "listener_failures_total"}
+    more |= {f"{kind}_tls_failures_total" for kind in ("listener", "upstream")}
     names |= {f"mosnpy_{name}" for name in more} | {"mosnpy_upstream_latency_seconds_bucket"}
     used = set(re.findall(r"\bmosnpy_[a-z_]+", everything()))
     assert used <= names, used - names

@@ -50,7 +50,7 @@ class FakeCore:
         self.sockets: dict[int, socket.socket] = {}
         self.clients: dict[int, socket.socket] = {}
         self.held: set[int] = set()
-        self.events: list[tuple[str, int | None]] = []
+        self.events: list[tuple[str, int | str | None]] = []
         self.mail: list[tuple[str, Any]] = []
         self.wake_read, self.wake_write = os.pipe()
         self.events_read, self.events_write = os.pipe()
@@ -84,7 +84,7 @@ class FakeCore:
     def events_fd(self) -> int:
         return self.events_read
 
-    def take_events(self) -> list[tuple[str, int | None]]:
+    def take_events(self) -> list[tuple[str, int | str | None]]:
         os.read(self.events_read, 4096)
         events, self.events = self.events, []
         return events
