@@ -84,7 +84,8 @@ struct codec {
     void (*reply_failure)(struct stream *s, enum failure why, struct slice detail);
     /* Down: c->codec_deadline_ms has passed (it is 0 again). NULL for codecs that never set it. */
     void (*overdue)(struct conn *c);
-    /* Down: the core begins to drain; protocols that can say so to their client do. Once per connection. */
+    /* Down: the core begins to drain, or a reload took the listener away; protocols that can say so to their client do. May be called
+     * again. */
     void (*drain)(struct conn *c);
     /* Down: FIN was announced while the connection is paused, so that eof() has to wait. NULL: nothing to do. */
     void (*hangup)(struct conn *c);

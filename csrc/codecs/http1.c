@@ -122,6 +122,7 @@ const struct codec http1_codec = {
     .eof = http1_eof,
     .drained = http1_drained,
     .overdue = http1_down_overdue,
+    .drain = http1_down_drain,
     .hangup = http1_down_hangup,
     .reply_failure = http_reply_failure,
     .core_close = http_core_close,

@@ -61,6 +61,7 @@ extern const struct http_down_side http1_down_side;
 int http1_down_open(struct conn *c);
 ssize_t http1_down_feed(struct conn *c, const uint8_t *p, size_t n);
 void http1_down_eof(struct conn *c);
+void http1_down_drain(struct conn *c);
 void http1_down_drained(struct conn *c);
 void http1_down_overdue(struct conn *c);
 void http1_down_hangup(struct conn *c);

@@ -165,6 +165,12 @@ void http1_down_eof(struct conn *c) {
     else conn_finish(c);
 }
 
+/* The response at hand is the last one, if its head can still say so. */
+void http1_down_drain(struct conn *c) {
+    struct http1_down *s = session(c);
+    if (s->x && s->x->response == X_HEAD) s->keep_alive = false;
+}
+
 void http1_down_drained(struct conn *c) {
     struct http1_down *s = session(c);
     if (!s->full) return;

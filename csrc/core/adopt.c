@@ -70,7 +70,8 @@ static void move_clients(struct core *core, struct plan *p) {
         const struct service *service = chain && c->service ? same_service(chain, c) : NULL;
         if (!chain || (c->service && !service)) {
             if (c->codec->drain) c->codec->drain(c);
-            else if (c->streams == 0) conn_finish(c);
+            if (c->codec->mode == POOL_MULTIPLEX || c->streams) core->leaving = true;
+            else conn_finish(c);
             continue;
         }
         struct plan *old = c->listener->plan;

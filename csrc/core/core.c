@@ -100,15 +100,33 @@ static void publish_gauges(struct core *core) {
     for (struct conn *c = core->conns[DOWN]; c; c = c->next) c->listener->stat[LISTENER_requests_active] += c->streams;
 }
 
+/* A client that has nothing open and has been silent for a while: if it is about to say something, it can't have been sent yet. */
+static bool pauses(const struct core *core, struct conn *c) {
+    return c->streams == 0 && c->in_end == c->in_start && !c->paused && tls_between(c) &&
+           core->now_ms >= c->active_ms + DRAIN_IDLE_MS && (!c->codec->busy || !c->codec->busy(c));
+}
+
+/* Clients of a listener that a reload took away. Those of HTTP/2 know when to leave, those of TCP say so. */
+static void check_leaving(struct core *core) {
+    if (likely(!core->leaving) || core->draining) return;
+    core->leaving = false;
+    for (struct conn *c = core->conns[DOWN], *next; c; c = next) {
+        next = c->next;
+        bool leaves = c->codec->mode == POOL_PING_PONG || c->codec->mode == POOL_PIPELINE;
+        if (c->listener->plan == core->plan || !leaves) continue;
+        core->leaving = true;
+        if (c->codec->drain) c->codec->drain(c);
+        if (pauses(core, c)) conn_finish(c);
+    }
+}
+
 static void check_drained(struct core *core) {
     if (!core->draining || core->drained) return;
     bool late = core->now_ms >= core->drain_deadline_ms;
     for (struct conn *c = core->conns[DOWN], *next; c; c = next) {
         next = c->next;
         if (late) conn_close(c, FAIL_DRAINING);
-        else if (c->streams == 0 && c->in_end == c->in_start && !c->paused && tls_between(c) &&
-                 core->now_ms >= c->active_ms + DRAIN_IDLE_MS && (!c->codec->busy || !c->codec->busy(c)))
-            conn_finish(c);
+        else if (pauses(core, c)) conn_finish(c);
     }
     if (core->conn_count[DOWN] == 0) core->drained = true, core_emit(core, EVENT_DRAINED, 0);
 }
@@ -119,6 +137,7 @@ static void core_tick(struct timer *t, void *arg) {
     pool_sweep(core);
     publish_gauges(core);
     check_drained(core);
+    check_leaving(core);
     timer_set(&core->wheel, t, core->now_ms + TICK_MS);
 }
 

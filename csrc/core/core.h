@@ -93,6 +93,7 @@ struct core {
     uint64_t next_id;      /* of clients */
     uint32_t client_limit; /* descriptors in use from which on no client is accepted */
     bool draining, drained, stopping;
+    bool leaving; /* clients may be left whose listener is in no plan any more */
     uint64_t drain_deadline_ms,
         drain_farewell_ms; /* from the latter on, clients that never pause are sent away between two requests */
     bool inline_host;      /* epoll fd is watched by another loop: keep the timerfd armed */

@@ -10,7 +10,7 @@ import pytest
 from mosnpy.testing.http_message import chunk, response, response_head
 from mosnpy.testing.http_server import HttpPeer, HttpServer, Request, Script, answer, canned, echo, flood, stall
 from mosnpy.testing.http_stage import HttpStage, http_config, seen
-from mosnpy.testing.waiting import until
+from mosnpy.testing.waiting import free_port, until
 
 
 def connection_of(answered: object) -> int:
@@ -140,6 +140,32 @@ class TestReload:
             got = wire.response()
             assert (got.status, got.text, got.trailers) == (200, "late", [("X-A", "b")])
         server.until_quiet()
+
+    def test_listener_that_is_gone(self, http: HttpStage) -> None:
+        """Its clients get what they have asked for, and leave: told so where the response has not begun, else in a pause behind it."""
+        gate = asyncio.Event()
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            begun = request.target == "/begun"
+            if begun:
+                await peer.send(response_head(200, [("Content-Length", "4")]))
+            await gate.wait()
+            await peer.send(b"rest" if begun else response(200, b"all"))
+
+        server = http.server(script)
+        proxy = http.start(server)
+        idle, waiting, reading = http.wire(), http.wire(), http.wire()
+        waiting.request()
+        reading.request("GET", "/begun")
+        head = reading.head()
+        proxy.reload(http_config(server, bind=f"127.0.0.1:{free_port()}"))
+        assert idle.closed()
+        server.each(lambda peer: gate.set())
+        got = waiting.response()
+        assert (got.text, got.closes) == ("all", True)
+        assert waiting.closed()
+        assert (reading.body(head), head.closes) == (b"rest", False)
+        assert reading.closed()
 
 
 class TestInLine:
