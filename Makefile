@@ -65,7 +65,7 @@ node: build/node/.installed
 build/node/.installed:
 	@mkdir -p build/node
 	@if command -v npm >/dev/null; then \
-		npm install --silent --no-audit --no-fund --prefix build/node ioredis@5 && touch $@; \
+		npm install --loglevel=error --no-audit --no-fund --prefix build/node ioredis@5 && touch $@; \
 	else echo "node: npm is missing, the ioredis test will be skipped"; fi
 
 clean: ## removes what was built (not .venv)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -61,13 +63,22 @@ def _opening(stage: Stage) -> str:
     return (
         f"{stage.config}\n"
         f"Three servers ({stage.servers}) and a web server behind mosnpy. While this runs, try:\n"
-        f"  redis-cli -p {ports['cache']} set session:1 hello        goes to the sessions server\n"
-        f"  redis-cli -p {ports['cache']} mget user:1 user:2 user:3  gathered from both shards\n"
-        f"  redis-cli -p {ports['cache']} keys '*'                   refused by a route\n"
-        f"  curl -i http://127.0.0.1:{ports['web']}/v1/hello     add --http2-prior-knowledge for HTTP/2\n"
-        f"  mosnpy stats --admin 127.0.0.1:{ports['admin']}\n"
-        f"  curl http://127.0.0.1:{ports['admin']}/stats/prometheus\n"
+        f"  redis-cli -p {ports['cache']} set session:1 hello         goes to the sessions server\n"
+        f"  redis-cli -p {ports['cache']} mget user:1 user:2 user:3   gathered from both shards\n"
+        f"  redis-cli -p {ports['cache']} keys '*'                    refused by a route\n"
+        f"  curl -i http://127.0.0.1:{ports['web']}/v1/hello          rewritten to /hello\n"
+        f"  curl -i --http2-prior-knowledge http://127.0.0.1:{ports['web']}/hello\n"
+        f"  {own_command()} stats --admin 127.0.0.1:{ports['admin']}\n"
+        f"  curl http://127.0.0.1:{ports['admin']}/metrics\n"
     )
+
+
+def own_command() -> str:
+    """How a shell in this folder calls us: `make demo` installs into .venv and leaves PATH as it is."""
+    beside = Path(sys.executable).with_name("mosnpy")
+    if shutil.which("mosnpy"):
+        return "mosnpy"
+    return os.path.relpath(beside) if beside.exists() else f"{sys.executable} -m mosnpy"
 
 
 def _closing(tally: Tally, seconds: float) -> str:

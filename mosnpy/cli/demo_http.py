@@ -33,7 +33,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             body = page_of(path)
             if path.startswith("/hello"):
-                body = f"path {path}, host {fields.get('host', '-')}, client {fields.get('x-client', '-')}\n"
+                body = f"path {path}, client {fields.get('x-client', 'unknown')}\n"
             writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode())
             await writer.drain()
     writer.close()
@@ -114,9 +114,9 @@ class WebTraffic:
 
 _STOPS = (
     ("/hello", "shop.example.com", "as it is"),
-    ("/v1/hello", "shop.example.com", "another path, and a header"),
+    ("/v1/hello", "shop.example.com", "rewritten"),
     ("/old/hello?x=1", "shop.example.com", "a redirect"),
-    ("/admin", "shop.example.com", "an answer of the proxy's own"),
+    ("/admin", "shop.example.com", "a reply of its own"),
 )
 
 
@@ -130,15 +130,13 @@ async def tour(port: int) -> list[str]:
     writer.close()
     answers = await _over_http2(port, [(path, host) for path, host, _ in _STOPS])
     for (path, _, what), answer in zip(_STOPS, answers, strict=True):
-        lines.append(
-            _line("HTTP/2", path, answer, "converted for a server of HTTP/1" if answer.status == 200 else what)
-        )
+        lines.append(_line("HTTP/2", path, answer, "converted" if answer.status == 200 else what))
     return lines
 
 
 def _line(version: str, path: str, answer: Answer, what: str) -> str:
     said = answer.fields.get("location") or answer.body.strip()
-    return f"  {version}  GET {path:16} {answer.status}  {said:58} {what}"
+    return f"  {version} {path:14} {answer.status}  {said:32} {what}"  # within 80 columns
 
 
 async def _over_http2(port: int, asked: Sequence[tuple[str, str]]) -> list[Answer]:

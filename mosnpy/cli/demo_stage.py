@@ -36,10 +36,6 @@ listeners:
         to: sessions
         timeout: 250ms
       - to: main
-  sessions:
-    bind: 127.0.0.1:{sessions}
-    protocol: redis
-    to: sessions
   web:
     bind: 127.0.0.1:{web}
     protocol: http                                    # HTTP/1 and HTTP/2
@@ -88,7 +84,7 @@ class Stage:
         self._folder = Path(tempfile.mkdtemp(prefix="mosnpy-demo-"))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._workers = workers
-        names = ("admin", "cache", "sessions", "web", "shard1", "shard2", "store", "site")
+        names = ("admin", "cache", "web", "shard1", "shard2", "store", "site")
         self.ports = {name: free_port() for name in names}
         self.config = _CONFIG.format(**self.ports)
         self._binary = shutil.which("redis-server")

@@ -259,7 +259,7 @@ class TestDemo:
         for word in ("UPSTREAM", "P99", "sessions", "healthy", "MGET", "\x1b["):
             assert (word in done.stdout) == (word != "\x1b["), word  # no escape codes without a terminal
         for version in ("HTTP/1", "HTTP/2"):
-            found_statuses = re.findall(rf"{version}  GET \S+ +(\d+) ", done.stdout)
+            found_statuses = re.findall(rf"{version} /\S+ +(\d+) ", done.stdout)
             assert found_statuses == ["200", "200", "301", "403"]
 
     def test_with_real_servers(self, main_server: RedisServer) -> None:

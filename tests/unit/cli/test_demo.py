@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mosnpy.cli.demo import Picture
-from mosnpy.cli.demo_http import WebTraffic, read_answer, serve
+from mosnpy.cli.demo import Picture, own_command
+from mosnpy.cli.demo_http import Answer, WebTraffic, _line, read_answer, serve
 from mosnpy.cli.demo_redis import Store, _serve
 from mosnpy.cli.demo_traffic import Tally, Traffic, _command, _encode, _reply
 
@@ -120,6 +121,26 @@ def test_commands_are_those_the_small_redis_knows() -> None:
     assert not any(store.run(_command(choice)).startswith(b"-") for _ in range(500))
 
 
+def test_the_tour_fits_a_narrow_terminal() -> None:
+    longest = _line(
+        "HTTP/1", "/old/hello?x=1", Answer(200, {}, "path /hello, client 127.0.0.1\n"), "a reply of its own"
+    )
+    assert len(longest) <= 80
+
+
+def test_its_own_command_is_found_without_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.executable", str(binaries / "python"))
+    assert own_command() == f"{binaries}/python -m mosnpy"
+    (binaries / "mosnpy").touch(mode=0o755)
+    assert own_command() == ".venv/bin/mosnpy"
+    monkeypatch.setenv("PATH", str(binaries))
+    assert own_command() == "mosnpy"
+
+
 def stats(time: float, requests: int, buckets: list[int]) -> dict[str, Any]:
     counted = {"requests_total": requests}
     latency = {"bounds_us": [100, 1000], "buckets": buckets, "sum_us": 0}
@@ -161,7 +182,7 @@ def test_the_web_server_says_what_it_was_asked() -> None:
         writer.write(b"GET /items/7 HTTP/1.1\r\nhost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: b\r\nX-Client: c\r\n\r\n")
         first, second = await read_answer(reader), await read_answer(reader)
         assert (first.status, first.body) == (200, "this is /items/7\n")
-        assert second.body == "path /hello, host b, client c\n"
+        assert second.body == "path /hello, client c\n"
         writer.close()
 
     with_site(play)
