@@ -149,7 +149,7 @@ def load_documents(paths: Iterable[str | os.PathLike[str]], env: Mapping[str, st
         if os.path.isdir(name):
             found = sorted(glob.glob(glob.escape(name) + "/*.yaml") + glob.glob(glob.escape(name) + "/*.yml"))
             if not found:
-                reader.document.faults.append(Fault("this folder has no *.yaml file", file=name))
+                reader._say("this folder has no *.yaml file", None, name)
             for each in found:
                 reader.read_file(each, None)
         else:

@@ -19,7 +19,7 @@ __all__ = ["is_about_key", "sentence"]
 
 _PATTERNS = {
     r"(\*\.)?": "a host name, or one with `*.` in front, is expected here, such as *.example.com",
-    "{0,251}": "a host name is expected here",
+    "{0,251}": "a host name is expected here, such as www.example.com",
     "!#$%&'": "the name of a proxy in Via has no spaces or separators",
     r"^/[^": "a path begins with '/', and has no spaces or control characters",
     r"^[^\x00-\x20": "a host is expected here, perhaps with :port",
@@ -59,6 +59,8 @@ def sentence(error: ErrorDetails, model: type[BaseModel], siblings: Iterable[typ
         return f"text is expected here, not {shown(value)}{quotes}"
     if kind.startswith("int_"):
         return f"a whole number is expected here, not {shown(value)}"
+    if kind.startswith("bool_"):
+        return f"true or false is expected here, not {shown(value)}"
     if kind in ("dict_type", "model_type", "model_attributes_type", "mapping_type"):
         return f"a mapping is expected here, not {shown(value)}"
     if kind == "list_type":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mosnpy.config import loader
+from mosnpy.config import check, loader
 from mosnpy.config.scalars import compose_pure, composer, resolve, substitute
 
 if TYPE_CHECKING:
@@ -278,6 +278,9 @@ class TestFiles:
         (tmp_path / "notes.txt").write_text("not yaml: [")
         document = loader.load_documents([tmp_path])
         assert list(document.data["upstreams"]) == ["a", "b"]
+
+    def test_a_folder_without_any_is_the_only_fault(self, tmp_path: Path) -> None:
+        assert [f.message for f in check([str(tmp_path)])] == ["this folder has no *.yaml file"]
 
     def test_the_good_files_are_read_beside_a_broken_one(self, tmp_path: Path) -> None:
         self.write(tmp_path, a_yaml="include: [b.yaml, c.yaml]\n", b_yaml="x: [\n", c_yaml="upstreams: {c: 1}\n")
