@@ -18,7 +18,7 @@
     X(buffer_chunks, G, "buffer chunks in use")                                 \
     X(plan_generation, G, "generation of the plan in force")                    \
     X(accept_errors, C, "accept() failures: out of file descriptors or memory") \
-    X(busy_us, C, "time spent working, without waiting, in microseconds")
+    X(busy_us, C, "time spent working, without waiting")
 /* Why TLS handshakes failed, in the order of enum tls_failure (tls_failure.h); together tls_handshakes_failed. */
 #define TLS_FAILURE_STATS(X)                                                                      \
     X(tls_failed_closed, C, "the peer ended the connection")                                      \

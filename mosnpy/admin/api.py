@@ -27,7 +27,8 @@ INDEX = """mosnpy admin API
   GET  /ready              200 when new clients are welcome, else 503 and the reasons
   GET  /status             processes, listeners, the latest reload
   GET  /stats              counters of all workers, JSON
-  GET  /stats/prometheus   the same for Prometheus
+  GET  /metrics            the same for Prometheus
+  GET  /stats/prometheus   the same under its other name
   GET  /clusters           upstreams and their endpoints (?format=text)
   GET  /config             the configuration in force, defaults included, secrets not (?format=yaml)
   POST /reload             load the configuration anew; 422 and the faults when it can't be taken
@@ -45,7 +46,8 @@ def build(state: AdminState, own_host: str = "") -> web.Application:
     app.router.add_get("/ready", _ready)
     app.router.add_get("/status", _status)
     app.router.add_get("/stats", _stats)
-    app.router.add_get("/stats/prometheus", _prometheus)
+    for path in ("/metrics", "/stats/prometheus"):
+        app.router.add_get(path, _prometheus)
     app.router.add_get("/clusters", _clusters)
     app.router.add_get("/config", _config)
     app.router.add_post("/reload", _reload)
@@ -63,7 +65,10 @@ def _guard(own_host: str) -> Middleware:
         origin = request.headers.get("Origin")
         if origin is not None and request.method != "GET" and not _ours(urlsplit(origin).netloc, own_host):
             return _json({"error": f"not from {origin!r}"}, 403)
-        return await handler(request)
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return web.Response(text=f"{request.path} is none of these\n\n{INDEX}", status=404)
 
     return guard
 

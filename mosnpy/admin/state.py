@@ -10,7 +10,7 @@ from typing import Any
 from mosnpy import __version__
 from mosnpy.observe.prometheus import Gauge
 from mosnpy.observe.snapshot import Snapshot, split_name
-from mosnpy.observe.table import table
+from mosnpy.observe.table import count, table
 from mosnpy.server.messages import Loaded, Reloaded, Status
 from mosnpy.upstream.health import DRAINED, UNHEALTHY, Finding
 
@@ -125,14 +125,19 @@ class AdminState:
 
 
 def clusters_text(clusters: list[dict[str, Any]]) -> str:
-    head = ["UPSTREAM", "ENDPOINT", "HEALTH", "EJECTED", "CONNS", "ACTIVE", "REQUESTS", "CONNECT FAILURES", "NOTE"]
+    """Within 80 columns while nothing is wrong: what the latest check complained of stands in a column only then."""
+    head = ["UPSTREAM", "ENDPOINT", "HEALTH", "EJECTED", "CONNS", "ACTIVE", "REQUESTS", "CONN ERR"]
     rows = [
         [
             upstream["name"], each["name"], each["health"], "yes" if each["ejected"] else "no",
-            each.get("connections_active", 0), each.get("requests_active", 0), each.get("requests_total", 0),
-            each.get("connect_failures", 0), each.get("check", {}).get("reason", ""),
+            each.get("connections_active", 0), each.get("requests_active", 0), count(each.get("requests_total", 0)),
+            count(each.get("connect_failures", 0)),
         ]
         for upstream in clusters
         for each in upstream["endpoints"]
     ]  # fmt: skip
+    notes = [each.get("check", {}).get("reason", "") for upstream in clusters for each in upstream["endpoints"]]
+    if any(notes):
+        head.append("NOTE")
+        rows = [[*row, note] for row, note in zip(rows, notes, strict=True)]
     return table(head, rows, "llllrrrrl")

@@ -45,7 +45,7 @@ def config(main_server: RedisServer, port: int) -> dict[str, Any]:
 
 
 def metrics(proxy: ProxyProcess) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = proxy.admin("/stats/prometheus")[1]
+    text = proxy.admin("/metrics")[1]
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from mosnpy.admin.api import build
-from mosnpy.admin.state import AdminState
+from mosnpy.admin.state import AdminState, clusters_text
 from mosnpy.observe.layout import Layout
 from mosnpy.observe.slots import SlotRegistry
 from mosnpy.observe.snapshot import Snapshot, take
@@ -117,7 +117,8 @@ def test_status_and_stats(admin: Fixture) -> None:
 
 
 def test_prometheus(admin: Fixture) -> None:
-    families = {family.name: family for family in text_string_to_metric_families(admin.get("/stats/prometheus")[1])}
+    text = admin.get("/metrics")[1]
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["mosnpy_config_last_reload_success"].samples[0].value == 1
     healthy = {sample.labels["endpoint"]: sample.value for sample in families["mosnpy_endpoint_healthy"].samples}
     assert healthy == {"a:1": 1, "b:1": 0}
@@ -138,6 +139,12 @@ def test_clusters(admin: Fixture) -> None:
     text = admin.get("/clusters?format=text")[1]
     assert text.splitlines()[0].startswith("UPSTREAM  ENDPOINT  HEALTH")
     assert "no answer within 1 s" in text
+
+
+def test_a_table_of_good_endpoints_fits_a_terminal() -> None:
+    endpoint = {"health": "unhealthy", "ejected": True, "requests_total": 123_456_789, "connect_failures": 12_345_678}
+    upstreams = [{"name": "sessions", "endpoints": [{"name": "127.0.0.1:12345", **endpoint}]}]
+    assert max(map(len, clusters_text(upstreams).splitlines())) <= 80
 
 
 def test_config(admin: Fixture) -> None:
@@ -191,5 +198,8 @@ def test_pages_from_elsewhere_may_not_post(admin: Fixture) -> None:
 
 
 def test_unknown_path(admin: Fixture) -> None:
-    assert admin.get("/nothing")[0] == 404
+    status, text = admin.get("/nothing")
+    assert status == 404
+    assert text.startswith("/nothing is none of these\n")
+    assert "GET  /status" in text
     assert isinstance(build(admin.state), web.Application)
