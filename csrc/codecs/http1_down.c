@@ -32,7 +32,9 @@ static ssize_t refuse(struct conn *c, uint16_t status, const char *text, size_t 
     struct exchange *x = exchange_new(c, &http1_down_side);
     if (!x) return FEED_CLOSE;
     s->x = x;
-    x->version = 11, x->request = X_DONE, x->request_done = true;
+    x->version = 11, x->request = X_DONE;
+    x->request_done =
+        taken == 0; /* behind a bad head there may be any amount more: a plain close would reset what we answer */
     exchange_answer(x, status, slice_of(text, strlen(text)));
     return (ssize_t)taken;
 }

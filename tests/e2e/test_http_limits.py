@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -80,6 +81,20 @@ class TestHead:
             assert wire.response().status == 400
         except CutShort:
             pass  # closed without an answer: right
+
+    @pytest.mark.parametrize("bad", [b"Bad Field\r\n", b"X-A: " + b"b" * 70_000 + b"\r\n"], ids=["400", "431"])
+    def test_more_behind_a_refused_one(self, http: HttpStage, bad: bytes) -> None:
+        """A client that goes on sending must be able to read why it should not: no RST overtakes the answer (RFC 9112 §9.6)."""
+        http.server(answer())
+        http.start()
+        wire = http.wire()
+        wire.send_raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n" + bad + b"\r\n")
+        until(lambda: wire.socket.recv(1, socket.MSG_PEEK), "the answer")
+        for _ in range(50):
+            wire.send_raw(b"x" * 100_000)
+        assert wire.response().status in (400, 431)
+        assert wire.closed()
+        assert not wire.was_reset
 
 
 class TestBody:
