@@ -82,7 +82,7 @@ struct codec {
     void (*close)(struct conn *c);
     /* Writes this protocol's own error for `why` as the complete reply of `s`, through stream_reply(). */
     void (*reply_failure)(struct stream *s, enum failure why, struct slice detail);
-    /* Down: c->codec_deadline_ms has passed (it is 0 again). NULL for codecs that never set it. */
+    /* c->codec_deadline_ms has passed (it is 0 again); up: once the connection is open. NULL for codecs that never set it. */
     void (*overdue)(struct conn *c);
     /* Down: the core begins to drain, or a reload took the listener away; protocols that can say so to their client do. May be called
      * again. */

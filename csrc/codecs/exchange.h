@@ -157,6 +157,9 @@ void exchange_request_drained(struct exchange *x);
 
 /* ---- options, shared state ---- */
 
+struct http2_times { /* ms; 0: no limit, no keepalive */
+    uint32_t settings, keepalive, keepalive_timeout;
+};
 struct http_options { /* of a listener */
     uint32_t head_timeout_ms, body_timeout_ms, stream_idle_ms;
     struct http1_limits limits;
@@ -170,12 +173,14 @@ struct http_options { /* of a listener */
     enum { ID_OFF, ID_KEEP, ID_ALWAYS } request_id;
     bool upgrade, grpc_web;
     uint32_t max_streams, stream_window, connection_window, header_table; /* HTTP/2 */
+    struct http2_times times;
 };
 struct http_upstream { /* options of an upstream */
     uint32_t stream_idle_ms;
     bool pipeline;
     struct http1_limits limits;
     uint32_t stream_window, connection_window, header_table;
+    struct http2_times times;
 };
 static inline const struct http_options *http_options(const struct conn *down) { return down->service->options; }
 static inline const struct http_upstream *http_upstream(const struct conn *up) {

@@ -3,7 +3,7 @@
  *   http2_frame.c    frames as bytes             http2_feed.c  what comes in, frame by frame; header blocks put together
  *   http2_message.c  what a head must look like  http2_conn.c  settings, ping, goaway, floods; beginning and end
  *   http2_table.c    stream id -> leg            http2_send.c  what goes out: DATA under flow control, windows, header blocks
- *   http2_down.c, http2_up.c  the two sides of an exchange
+ *   http2_down.c, http2_up.c  the two sides of an exchange  http2_alive.c  whether the peer is still there
  *
  * A stream's state lies in the leg of its exchange (exchange.h); leg->id is 0 when the leg is on no connection's table. A response
  * that is complete but still waits for the client's window outlives its exchange as a *rest*: a leg of its own. */
@@ -99,6 +99,11 @@ struct http2 {
     uint64_t deadline_ms; /* for the preface, or the rest of a head; 0: none */
     uint64_t sweep_ms;    /* when bodies and rests are looked at next; 0: there are none */
     uint64_t leave_ms;    /* when the final GOAWAY is sent even if nobody has answered the PING */
+    uint64_t settings_ms; /* our settings must be acknowledged by then; 0: they are, or nobody minds */
+    uint64_t heard_ms;    /* when bytes came last */
+    uint64_t used_ms;     /* when a stream ended last */
+    uint64_t alive_ms;    /* when the peer's silence is looked at next; 0: never */
+    uint64_t ping_ms;     /* when it was asked whether it is there; 0: not now */
     struct timer later;   /* up: exchanges to fail outside of their own calls */
 };
 
@@ -197,6 +202,14 @@ void http2_on_window_update(struct conn *c, const struct http2_frame *f, const u
 void http2_on_reset(struct conn *c, const struct http2_frame *f, const uint8_t *p);
 void http2_on_priority(struct conn *c, const struct http2_frame *f, const uint8_t *p);
 
+/* ---- http2_alive.c ---- */
+
+/* Our settings are out, and it's the peer's turn: its silence counts from now on. */
+void http2_watch(struct conn *c);
+/* http2_overdue() comes at `when` or before. */
+void http2_look_by(struct conn *c, uint64_t when_ms);
+void http2_overdue(struct conn *c);
+
 /* ---- http2_feed.c ---- */
 
 ssize_t http2_feed(struct conn *c, const uint8_t *p, size_t n);
@@ -218,6 +231,8 @@ void http2_up_goaway(struct conn *c, uint32_t last_id);
 void http2_up_settings(struct conn *c, bool first);
 void http2_up_later(struct timer *t, void *conn);
 void http2_down_overdue(struct conn *c);
+/* The client has let a time pass; its streams end, and the connection behind its GOAWAY. */
+void http2_down_late(struct conn *c, enum http2_error code);
 void http2_down_drain(struct conn *c);
 void http2_down_eof(struct conn *c);
 bool http2_down_busy(const struct conn *c);

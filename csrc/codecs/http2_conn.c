@@ -47,10 +47,7 @@ static int open_down(struct conn *c) {
     if (o->header_table != 4096) to = http2_put_setting(to, H2_HEADER_TABLE_SIZE, o->header_table);
     if (o->upgrade) to = http2_put_setting(to, H2_ENABLE_CONNECT_PROTOCOL, 1);
     greet(c, settings, (size_t)(to - settings), o->stream_window, o->connection_window);
-    if (o->head_timeout_ms) {
-        s->deadline_ms = c->codec_deadline_ms = c->core->now_ms + o->head_timeout_ms;
-        conn_arm_timer(c);
-    }
+    if (o->head_timeout_ms) http2_look_by(c, s->deadline_ms = c->core->now_ms + o->head_timeout_ms);
     if (c->core->draining) http2_down_drain(c);
     return 0;
 }
@@ -70,6 +67,7 @@ static int open_up(struct conn *c) {
     to = http2_put_setting(to, H2_MAX_HEADER_LIST_SIZE, o->limits.head);
     if (o->header_table != 4096) to = http2_put_setting(to, H2_HEADER_TABLE_SIZE, o->header_table);
     greet(c, settings, (size_t)(to - settings), o->stream_window, o->connection_window);
+    http2_watch(c);
     return 0;
 }
 
@@ -200,7 +198,7 @@ void http2_on_settings(struct conn *c, const struct http2_frame *f, const uint8_
     struct http2 *s = http2(c);
     bool first = s->phase == H2_WANT_SETTINGS;
     if (f->flags & H2_ACK) {
-        s->acked = true;
+        s->acked = true, s->settings_ms = 0;
         if (s->decoder) hpack_decoder_acknowledged(s->decoder);
         return;
     }

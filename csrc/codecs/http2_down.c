@@ -18,10 +18,7 @@ static void refuse(struct conn *c, uint32_t id, enum http2_error code) {
 static void arm_sweep(struct conn *c) {
     struct http2 *s = http2(c);
     if (s->sweep_ms) return;
-    s->sweep_ms = c->core->now_ms + SWEEP_MS;
-    if (c->codec_deadline_ms && c->codec_deadline_ms <= s->sweep_ms) return;
-    c->codec_deadline_ms = s->sweep_ms;
-    conn_arm_timer(c);
+    http2_look_by(c, s->sweep_ms = c->core->now_ms + SWEEP_MS);
 }
 
 static struct exchange *new_stream(struct conn *c, uint32_t id, uint64_t announced, bool end) {
@@ -304,21 +301,19 @@ void http2_down_drain(struct conn *c) {
     arm_sweep(c);
 }
 
+void http2_down_late(struct conn *c, enum http2_error code) {
+    c->listener->stat[LISTENER_idle_timeouts]++;
+    http2(c)->feeding = true; /* it is not doomed: the GOAWAY is to leave */
+    http2_fail(c, code);
+    stream_orphan_all(c);
+    conn_finish(c);
+}
+
 void http2_down_overdue(struct conn *c) {
     struct http2 *s = http2(c);
     uint64_t now = c->core->now_ms;
-    if (s->phase == H2_FAILED || c->state != CONN_OPEN) return;
-    if (s->deadline_ms && now >= s->deadline_ms) {
-        c->listener->stat[LISTENER_idle_timeouts]++;
-        s->feeding = true;
-        http2_fail(c, H2_ENHANCE_YOUR_CALM);
-        stream_orphan_all(c);
-        conn_finish(c);
-        return;
-    }
-    if (s->sweep_ms && now >= s->sweep_ms) sweep(c);
-    uint64_t next = s->deadline_ms && (!s->sweep_ms || s->deadline_ms < s->sweep_ms) ? s->deadline_ms : s->sweep_ms;
-    c->codec_deadline_ms = next; /* the caller arms the timer */
+    if (s->deadline_ms && now >= s->deadline_ms) http2_down_late(c, H2_ENHANCE_YOUR_CALM);
+    else if (s->sweep_ms && now >= s->sweep_ms) sweep(c);
 }
 
 /* A client of HTTP/2 that has sent FIN is gone: it could neither open windows nor acknowledge anything. What is written already may

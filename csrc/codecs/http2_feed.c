@@ -260,6 +260,7 @@ static size_t take_preface(struct conn *c, const uint8_t *p, size_t n) {
     c->need = HTTP2_PREFACE_SIZE;
     if (n < HTTP2_PREFACE_SIZE || s->phase == H2_FAILED) return 0;
     s->phase = H2_WANT_SETTINGS, c->need = 0;
+    http2_watch(c);
     return HTTP2_PREFACE_SIZE;
 }
 
@@ -273,15 +274,13 @@ static void watch_head(struct conn *c, bool partial) {
     }
     uint32_t timeout = http_options(c)->head_timeout_ms;
     if (s->deadline_ms || !timeout) return;
-    s->deadline_ms = c->core->now_ms + timeout;
-    if (!c->codec_deadline_ms || s->deadline_ms < c->codec_deadline_ms) c->codec_deadline_ms = s->deadline_ms;
-    conn_arm_timer(c);
+    http2_look_by(c, s->deadline_ms = c->core->now_ms + timeout);
 }
 
 ssize_t http2_feed(struct conn *c, const uint8_t *p, size_t n) {
     struct http2 *s = http2(c);
     size_t at = 0, some = 1;
-    s->feeding = true;
+    s->feeding = true, s->heard_ms = c->core->now_ms;
     if (unlikely(s->phase == H2_WANT_PREFACE)) at = some = take_preface(c, p, n);
     while (at < n && some && !c->paused && !c->doom && c->state < CONN_FINISHING && s->phase != H2_FAILED)
         at += some = step(c, p + at, n - at);

@@ -65,6 +65,7 @@ void http2_remember(struct http2 *s, uint32_t id, enum http2_past how) {
 void http2_remove(struct conn *c, struct http_leg *leg, enum http2_past how) {
     struct http2 *s = http2(c);
     uint32_t id = leg->id;
+    s->used_ms = c->core->now_ms;
     http2_remember(s, id, how);
     take_out(s, id);
     if (leg->listed) http2_delist(s, leg);

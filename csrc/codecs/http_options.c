@@ -24,6 +24,14 @@ static struct http1_limits read_limits(struct mpack map) {
     };
 }
 
+static struct http2_times read_times(struct mpack map) {
+    return (struct http2_times){
+        .settings = read_u32(map, "settings_timeout_ms", 10000, UINT32_MAX),
+        .keepalive = read_u32(map, "keepalive_ms", 0, UINT32_MAX),
+        .keepalive_timeout = read_u32(map, "keepalive_timeout_ms", 10000, UINT32_MAX),
+    };
+}
+
 static int one_of(struct slice s, const char *const *names, int dflt) {
     for (int i = 0; names[i]; i++)
         if (slice_eq(s, slice_of(names[i], strlen(names[i])))) return i;
@@ -65,6 +73,7 @@ void *http_listener_new(struct mpack options, struct plan *plan, char *err, size
     o->stream_window = read_u32(options, "stream_window", STREAM_WINDOW, WINDOW_MAX);
     o->connection_window = read_u32(options, "connection_window", CONNECTION_WINDOW, WINDOW_MAX);
     o->header_table = read_u32(options, "header_table", 4096, HEADER_TABLE_MAX);
+    o->times = read_times(options);
     return o;
 }
 
@@ -81,6 +90,7 @@ void *http_upstream_new(struct mpack options, struct plan *plan, char *err, size
     o->stream_window = read_u32(options, "stream_window", STREAM_WINDOW, WINDOW_MAX);
     o->connection_window = read_u32(options, "connection_window", CONNECTION_WINDOW, WINDOW_MAX);
     o->header_table = read_u32(options, "header_table", 4096, HEADER_TABLE_MAX);
+    o->times = read_times(options);
     return o;
 }
 

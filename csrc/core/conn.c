@@ -256,9 +256,18 @@ void conn_arm_timer(struct conn *c) {
         if (c->min_deadline_ms < when) when = c->min_deadline_ms;
     } else {
         when = c->min_deadline_ms;
+        if (c->codec_deadline_ms && c->codec_deadline_ms < when) when = c->codec_deadline_ms;
     }
     if (when == UINT64_MAX) timer_cancel(&c->core->wheel, &c->timer);
     else if (!timer_armed(&c->timer) || when < c->timer.when_ms) timer_set(&c->core->wheel, &c->timer, when);
+}
+
+/* False: it closed the connection. */
+static bool codec_time(struct conn *c, uint64_t now) {
+    if (likely(!c->codec_deadline_ms || now < c->codec_deadline_ms)) return true;
+    c->codec_deadline_ms = 0;
+    if (c->codec->overdue) c->codec->overdue(c);
+    return c->state != CONN_DEAD;
 }
 
 static void down_timer(struct conn *c) {
@@ -268,11 +277,7 @@ static void down_timer(struct conn *c) {
         pool_cancel_wait(c);
         conn_unpause(c, PAUSE_WAIT);
     }
-    if (c->codec_deadline_ms && now >= c->codec_deadline_ms) {
-        c->codec_deadline_ms = 0;
-        if (c->codec->overdue) c->codec->overdue(c);
-        if (c->state == CONN_DEAD) return;
-    }
+    if (!codec_time(c, now)) return;
     if (c->greet_by_ms && now >= c->greet_by_ms) {
         c->greet_by_ms = 0;
         greeting_overdue(c);
@@ -300,6 +305,8 @@ static void up_timer(struct conn *c) {
             conn_close(c, FAIL_CONNECT);
             return;
         }
+    } else if (!codec_time(c, now)) {
+        return;
     }
     c->min_deadline_ms = stream_expire(c, now);
     if (c->state != CONN_DEAD) conn_arm_timer(c);

@@ -67,12 +67,12 @@ struct conn {
     struct conn *dirty_next, *ready_next, *dead_next;
     struct conn *next, **pprev; /* all connections of the core and side */
     struct conn *peer;          /* tcp, pinned: the other side; kept by the codec */
+    uint64_t codec_deadline_ms; /* codec->overdue() is called then; 0: none. Follow with conn_arm_timer() */
 
     /* down */
     struct listener *listener;
     const struct chain *chain;
     const struct service *service; /* of the chain; NULL while the protocol is not known */
-    uint64_t codec_deadline_ms;    /* codec->overdue() is called then; 0: none. Follow with conn_arm_timer() */
     uint64_t greet_by_ms;   /* greeting_overdue() is called then: PROXY header, greeting, TLS handshake; 0: none */
     char *sni;              /* name the ClientHello asked for, in lower case; owned, NULL: none */
     struct conn *wait_next; /* in endpoint->waiters */

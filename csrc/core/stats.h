@@ -45,6 +45,7 @@
     X(protocol_errors, C, "connections closed for broken bytes")                    \
     X(idle_timeouts, C, "connections closed for idleness or slowness")              \
     X(slow_clients, C, "connections closed because replies were not read")          \
+    X(keepalive_timeouts, C, "HTTP/2 connections closed for an unanswered PING")    \
     X(tls_handshakes_total, C, "TLS handshakes completed")                          \
     X(tls_handshakes_failed, C, "TLS handshakes that failed, or took too long")     \
     X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session") \
@@ -64,14 +65,15 @@
     X(tls_handshakes_failed, C, "TLS handshakes that failed")                       \
     X(tls_handshakes_resumed, C, "completed TLS handshakes that resumed a session") \
     TLS_FAILURE_STATS(X)
-#define ENDPOINT_STATS(X)                                              \
-    X(requests_total, C, "requests sent")                              \
-    X(requests_active, G, "requests without a reply yet")              \
-    X(connections_active, G, "connections open")                       \
-    X(connect_failures, C, "connection attempts that failed")          \
-    X(resets, C, "connections that ended with requests open")          \
-    X(timeouts_total, C, "requests that ran into their timeout")       \
-    X(ejections_total, C, "times taken out of balancing for failures") \
+#define ENDPOINT_STATS(X)                                                        \
+    X(requests_total, C, "requests sent")                                        \
+    X(requests_active, G, "requests without a reply yet")                        \
+    X(connections_active, G, "connections open")                                 \
+    X(connect_failures, C, "connection attempts that failed")                    \
+    X(resets, C, "connections that ended with requests open")                    \
+    X(keepalive_timeouts, C, "HTTP/2 connections closed for an unanswered PING") \
+    X(timeouts_total, C, "requests that ran into their timeout")                 \
+    X(ejections_total, C, "times taken out of balancing for failures")           \
     X(ejected, G, "1 while taken out")
 #define ROUTE_STATS(X)                                   \
     X(requests_total, C, "requests taken by this route") \

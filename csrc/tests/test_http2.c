@@ -364,6 +364,66 @@ TEST(any_cut_means_the_same) {
     }
 }
 
+/* Until the client has got a frame of this type. */
+static struct seen await(uint8_t type) {
+    struct seen s;
+    uint64_t until = g.core->now_ms + 5000;
+    do stage_turn(&g), s = next();
+    while (s.f.type != type && g.core->now_ms < until);
+    return s;
+}
+static void await_end(void) {
+    for (uint64_t until = g.core->now_ms + 5000; !g.client.ended && g.core->now_ms < until;) stage_turn(&g);
+    CHECK(g.client.ended);
+}
+static uint64_t counted(unsigned stat) { return g.plan->listeners[0].stat[stat]; }
+
+TEST(a_client_that_says_nothing_is_asked_and_then_closed) {
+    open_stage("{'keepalive_ms': 30, 'keepalive_timeout_ms': 40}");
+    frame(H2_SETTINGS, H2_ACK, 0, NULL, 0);
+    request(1, "POST", "/u", false); /* that its request is open excuses nobody */
+    for (int i = 0; i < 3; i++) {
+        struct seen ping = await(H2_PING);
+        EXPECT(ping, H2_PING, 0, 0);
+        CHECK(!(ping.f.flags & H2_ACK));
+        if (i == 1) number(H2_WINDOW_UPDATE, 0, 1); /* any frame will do */
+        else if (i == 0) frame(H2_PING, H2_ACK, 0, ping.p, 8);
+    }
+    CHECK_EQ(counted(LISTENER_keepalive_timeouts), 0);
+    await_end();
+    CHECK_EQ(counted(LISTENER_keepalive_timeouts), 1);
+    stage_close(&g);
+}
+
+/* Answers to PINGs alone are no use of the connection. */
+TEST(a_client_that_only_answers_pings_is_idle) {
+    open_stage("{'keepalive_ms': 20, 'keepalive_timeout_ms': 1000}");
+    g.plan->listeners[0].idle_timeout_ms = 100;
+    frame(H2_SETTINGS, H2_ACK, 0, NULL, 0);
+    int answered = 0;
+    for (uint64_t until = g.core->now_ms + 5000; !g.client.ended && g.core->now_ms < until; stage_turn(&g)) {
+        struct seen s = next();
+        if (s.f.type == H2_PING && peer_send(&g.client, "\0\0\10\6\1\0\0\0\0alive?\0", 17)) answered++;
+    }
+    CHECK(g.client.ended);
+    CHECK(answered >= 2);
+    CHECK_EQ(counted(LISTENER_idle_timeouts), 1);
+    CHECK_EQ(counted(LISTENER_keepalive_timeouts), 0);
+    stage_close(&g);
+}
+
+TEST(settings_are_acknowledged_in_time) {
+    open_stage("{'settings_timeout_ms': 30}");
+    await_end();
+    CHECK_EQ(goaway_code(), H2_SETTINGS_TIMEOUT);
+    CHECK_EQ(counted(LISTENER_idle_timeouts), 1);
+    stage_hang_up(&g);
+    hello(NULL, 0);
+    frame(H2_SETTINGS, H2_ACK, 0, NULL, 0);
+    CHECK_EQ(http2(g.core->conns[DOWN])->settings_ms, 0);
+    stage_close(&g);
+}
+
 int main(void) {
     RUN(an_idle_connection_is_small);
     RUN(settings_tell_what_we_take);
@@ -378,6 +438,9 @@ int main(void) {
     RUN(what_a_server_did_not_look_at_is_sent_again);
     RUN(a_goaway_in_two_pieces_loses_nothing);
     RUN(streams_that_are_reset_give_the_connections_window_back);
+    RUN(a_client_that_says_nothing_is_asked_and_then_closed);
+    RUN(a_client_that_only_answers_pings_is_idle);
+    RUN(settings_are_acknowledged_in_time);
     RUN(floods_end_the_connection);
     RUN(any_cut_means_the_same);
     return 0;

@@ -77,7 +77,22 @@ def _window(value: Size) -> Size:
     return value
 
 
+def _some_time(value: Duration) -> Duration:
+    if value.ms == 0:
+        raise ValueError("a time to wait is expected here, not 0s")
+    return value
+
+
 Window = Annotated[Size, AfterValidator(_window)]
+
+
+class Http2Keepalive(Model):
+    """PINGs that tell whether a silent peer is still there."""
+
+    interval: Duration = duration("0s")
+    """Asks a peer from which nothing has come for so long. 0s = never. Most gRPC servers take less than 5m for abuse."""
+    timeout: Annotated[Duration, AfterValidator(_some_time)] = duration("10s")
+    """Closes the connection when nothing has come so long after that, either."""
 
 
 class Http2Settings(Model):
@@ -89,10 +104,21 @@ class Http2Settings(Model):
     """Bytes a peer may send on one connection before they have been passed on."""
     header_table: Annotated[Size, between("0B", "64KiB")] = size("4KiB")
     """Size of the table for compressed fields (HPACK), in each direction."""
+    settings_timeout: Duration = duration("10s")
+    """Longest time to acknowledge our settings; beyond, the connection ends. 0s = no limit."""
+    keepalive: Http2Keepalive = Field(default_factory=Http2Keepalive)
+    """PINGs that tell whether a silent peer is still there."""
 
     def plan(self) -> dict[str, int]:
         """As the plan has it."""
-        return {name: int(getattr(self, name)) for name in type(self).model_fields}
+        return {
+            "stream_window": int(self.stream_window),
+            "connection_window": int(self.connection_window),
+            "header_table": int(self.header_table),
+            "settings_timeout_ms": self.settings_timeout.ms,
+            "keepalive_ms": self.keepalive.interval.ms,
+            "keepalive_timeout_ms": self.keepalive.timeout.ms,
+        }
 
 
 class Http2Options(Http2Settings):
@@ -100,6 +126,10 @@ class Http2Options(Http2Settings):
 
     max_streams: Annotated[int, Field(ge=1, le=10_000)] = 128
     """Most requests at once on one connection."""
+
+    def plan(self) -> dict[str, int]:
+        """As the plan has it."""
+        return {**super().plan(), "max_streams": self.max_streams}
 
 
 class HttpOptions(Model):

@@ -404,13 +404,17 @@ def test_the_options_of_a_listener() -> None:
         "stream_window": 262144,
         "connection_window": 1048576,
         "header_table": 4096,
+        "settings_timeout_ms": 10_000,
+        "keepalive_ms": 0,
+        "keepalive_timeout_ms": 10_000,
     }
     (http2, _) = plan_of(
         listener(
             "http: {head_timeout: 1s, body_timeout: 0s, stream_idle: 1m, limits: {head: 8KiB, body: 1MiB, fields: 50},"
             " path: {merge_slashes: true, escaped_slashes: reject}, upgrade: false, grpc_web: true, request_id: off,"
             " forwarded: {x_forwarded: set, forwarded: append, via: edge, trusted_hops: 1},"
-            " http2: {max_streams: 10, stream_window: 64KiB, connection_window: 2MiB, header_table: 0B}}"
+            " http2: {max_streams: 10, stream_window: 64KiB, connection_window: 2MiB, header_table: 0B,"
+            " settings_timeout: 0s, keepalive: {interval: 30s, timeout: 5s}}}"
         )
     )["listeners"][0]["protocols"]
     options = http2["options"]
@@ -422,6 +426,11 @@ def test_the_options_of_a_listener() -> None:
     assert [options[key] for key in ("max_streams", "stream_window", "connection_window", "header_table")] == [
         *(10, 65536, 2 << 20, 0)
     ]
+    assert [options[key] for key in ("settings_timeout_ms", "keepalive_ms", "keepalive_timeout_ms")] == [
+        0,
+        30_000,
+        5_000,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -431,6 +440,7 @@ def test_the_options_of_a_listener() -> None:
         ("http: {limits: {head: 1B}}", "at least 1KiB is expected here, not 1B"),
         ("http: {limits: {fields: 2000}}", "at most 1024 is expected here, not 2000"),
         ("http: {http2: {stream_window: 1KiB}}", "a window has 65535B (what HTTP/2 starts with) to 2GiB less a byte"),
+        ("http: {http2: {keepalive: {timeout: 0s}}}", "a time to wait is expected here, not 0s"),
         ("http: {forwarded: {via: 'a b'}}", "the name of a proxy in Via has no spaces"),
         ("http: {path: {escaped_slashes: decoded}}", "unknown value 'decoded', did you mean 'decode'?"),
         ("http: {head_timeout: 5}", "5 has no unit"),
@@ -469,6 +479,9 @@ def test_upstreams_of_http2() -> None:
         "connection_window": 1 << 20,
         "header_table": 4096,
     }
+    kept = "{protocol: http2, endpoints: [127.0.0.1:1], http2: {keepalive: {interval: 5m}}}"
+    (found,) = plan_of(upstream(kept))["upstreams"]
+    assert (found["options"]["keepalive_ms"], found["options"]["keepalive_timeout_ms"]) == (300_000, 10_000)
     hashed = "{protocol: http2, endpoints: [127.0.0.1:1], lb: {policy: ring_hash, hash: header.X-User}}"
     assert plan_of(upstream(hashed))["upstreams"][0]["lb"]["hash"] == "http.header.x-user"
 
