@@ -118,6 +118,7 @@ class Bench:
         self.report = report.Report(
             machine.describe(sys.argv), {proxy.name: proxy.describe() for proxy in self.contestants}, missing
         )
+        self.report.notes += machine.doubts(self.report.machine)
 
     def entries(self, kind: str) -> list[measure.Entry]:
         return measure.entries(self.contestants, kind, self.cores, self.directory)

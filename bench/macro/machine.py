@@ -48,8 +48,18 @@ def describe(command: list[str]) -> dict[str, str | int | float]:
         "congestion_control": _read("/proc/sys/net/ipv4/tcp_congestion_control"),
         "python": platform.python_version(),
         "executable": sys.executable,
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def doubts(machine: dict[str, str | int | float]) -> list[str]:
+    """What makes figures of this machine doubtful. Others' work on half of the cores shows in every ratio."""
+    load, cores = machine["load_average"], machine["cores"]
+    if float(load) < 0.5 * int(cores):
+        return []
+    return [
+        f"others were busy here when this began (load average {load} on {cores} cores): what is missed may be theirs"
+    ]
 
 
 def version(command: list[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.macro import report, tools_http
+from bench.macro import machine, report, tools_http
 from bench.macro.load import MIB, HttpLoad, Load
 from bench.macro.measure import Outcome, Sample, backend, run_load
 from bench.macro.process import Cores, cpu
@@ -184,10 +184,17 @@ def test_ratios_are_taken_within_rounds_and_failed_runs_are_left_out() -> None:
 
 
 def test_a_missed_figure_is_told() -> None:
-    machine: dict[str, str | int | float] = {"date": "2026-01-01"}
-    whole = report.Report(machine, {}, {}, [outcome(mosnpy=[1.0], envoy=[1.5])])
+    where: dict[str, str | int | float] = {"date": "2026-01-01"}
+    whole = report.Report(where, {}, {}, [outcome(mosnpy=[1.0], envoy=[1.5])])
     assert [verdict.ok for verdict in report.verdicts(whole)] == [False]
     assert "missed: X: CPU of Envoy / mosnpy: 1.5, wanted 1.8" in report.text(whole)
+
+
+def test_a_busy_machine_is_told() -> None:
+    assert machine.doubts({"load_average": 0.3, "cores": 2}) == []
+    (note,) = machine.doubts({"load_average": 8.9, "cores": 2})
+    assert "load average 8.9 on 2 cores" in note
+    assert note in report.text(report.Report({}, {}, {}, notes=[note]))
 
 
 def test_without_mosnpy_the_relay_is_the_base_and_nothing_is_judged() -> None:
