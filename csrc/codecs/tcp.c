@@ -45,8 +45,9 @@ static void tcp_connect(struct conn *down, const struct endpoint *skip) {
 
 static int tcp_open(struct conn *c) {
     if (c->side == UP) {
-        if (!c->peer) return -1; /* the client has left meanwhile */
-        c->endpoint->upstream->stat[UPSTREAM_requests_total]++;
+        if (!c->peer) return -1;   /* the client has left meanwhile */
+        if (c->endpoint->upstream) /* else: connected while another plan took it away */
+            c->endpoint->upstream->stat[UPSTREAM_requests_total]++;
         c->endpoint->stat[ENDPOINT_requests_total]++;
         conn_unpause(c->peer, PAUSE_PEER);
         return 1;

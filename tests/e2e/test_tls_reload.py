@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from mosnpy.testing.certificates import Authority
 from mosnpy.testing.embedded import EmbeddedProxy
 from mosnpy.testing.process import ProxyProcess
 from mosnpy.testing.tcp_server import TcpServer, echo
-from mosnpy.testing.tls import StepClient, ask, dial, refused
+from mosnpy.testing.tls import StepClient, ask, dial, read, refused
 from mosnpy.testing.waiting import free_port, until
 
 pytestmark = pytest.mark.usefixtures("built")
@@ -142,3 +143,36 @@ def test_tls_is_switched_on_and_off(authority: Authority) -> None:
             proxy.reload(config(server, tls))
             assert ask(wire) == b"ping"
             assert shown(proxy.address(), authority)
+
+
+def test_an_upstream_that_is_gone_when_its_server_has_shaken_hands(authority: Authority) -> None:
+    """The client whose connection it was goes on."""
+    context = authority.server(authority.issue("localhost"))
+    reached, go_on = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        plain, _ = listening.accept()
+        reached.set()
+        go_on.wait(10)
+        with context.wrap_socket(plain, server_side=True) as wire:
+            wire.sendall(wire.recv(4))
+            wire.recv(1)
+
+    with TcpServer(echo) as other, socket.create_server(("127.0.0.1", free_port())) as listening:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        before = config(other, authority.issue("localhost").config)
+        before["upstreams"]["main"] |= {
+            "endpoints": [f"127.0.0.1:{listening.getsockname()[1]}"],
+            "tls": {"ca": str(authority.file), "sni": "localhost"},
+        }
+        after = config(other, before["listeners"]["front"]["tls"])
+        with EmbeddedProxy(before) as proxy, dial(proxy.address(), authority.client()) as wire:
+            wire.sendall(b"ping")
+            assert reached.wait(10)
+            proxy.reload(after)
+            go_on.set()
+            assert read(wire, 4) == b"ping"
+            with dial(proxy.address(), authority.client()) as later:
+                assert ask(later) == b"ping"
+        serving.join(10)
