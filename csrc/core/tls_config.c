@@ -77,12 +77,13 @@ static bool sort_names(struct tls_server *s) {
 
 static bool build_server(struct tls_server *s, struct mpack spec, const struct tls_fault *fault) {
     struct mpack list = mpack_get(spec, "certificates"), v;
-    struct slice ca = mpack_slice(mpack_get(spec, "client_ca"));
+    struct slice ca = mpack_slice(mpack_get(spec, "client_ca")), crl = mpack_slice(mpack_get(spec, "client_crl"));
     struct tls_anchors anchors = {0};
     s->permissive = slice_eq(mpack_slice(mpack_get(spec, "mode")), SLICE("permissive"));
     if (list.type != MP_ARRAY || !list.count) return tls_fault(fault, "TLS without a certificate", SLICE(""));
     if (!(s->shown = calloc(list.count, sizeof *s->shown))) return tls_fault(fault, "out of memory", SLICE("TLS"));
-    bool good = !ca.n || tls_anchors_read(&anchors, ca, fault);
+    bool good =
+        !ca.n || (tls_anchors_read(&anchors, ca, fault) && (!crl.n || tls_anchors_revoke(&anchors, crl, fault)));
     for (struct mpack_iter it = mpack_iter(list); good && mpack_next(&it, &v);)
         good = show(s, spec, v, &anchors, fault);
     if (good && !sort_names(s)) good = tls_fault(fault, "out of memory", SLICE("TLS"));
@@ -133,15 +134,17 @@ SSL_CTX *tls_server_context(const struct tls_server *s, struct slice sni) {
 /* ---- clients ---- */
 
 static bool build_client(struct tls_client *c, struct mpack spec, const struct tls_fault *fault) {
-    struct slice ca = mpack_slice(mpack_get(spec, "ca")), sni = mpack_slice(mpack_get(spec, "sni")),
-                 certificate = mpack_slice(mpack_get(spec, "certificate")), key = mpack_slice(mpack_get(spec, "key"));
+    struct slice ca = mpack_slice(mpack_get(spec, "ca")), crl = mpack_slice(mpack_get(spec, "crl")),
+                 sni = mpack_slice(mpack_get(spec, "sni")), certificate = mpack_slice(mpack_get(spec, "certificate")),
+                 key = mpack_slice(mpack_get(spec, "key"));
     struct tls_anchors anchors = {0};
     c->verify = mpack_bool(mpack_get(spec, "verify"), true);
     c->need_h2 = slice_eq(mpack_slice(mpack_at(mpack_get(spec, "alpn"), 0)), SLICE("h2"));
     if (sni.n && !(c->sni = strndup((const char *)sni.p, sni.n)))
         return tls_fault(fault, "out of memory", SLICE("TLS"));
-    if (c->verify && !tls_anchors_read(&anchors, ca.n ? ca : SLICE("system"), fault)) return false;
-    c->ctx = tls_context_client(spec, &anchors, fault);
+    bool good = !c->verify || (tls_anchors_read(&anchors, ca.n ? ca : SLICE("system"), fault) &&
+                               (!crl.n || tls_anchors_revoke(&anchors, crl, fault)));
+    if (good) c->ctx = tls_context_client(spec, &anchors, fault);
     tls_anchors_free(&anchors);
     if (!c->ctx) return false;
     c->named = tls_policy_of(c->ctx)->names.count > 0;

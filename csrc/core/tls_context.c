@@ -1,13 +1,10 @@
 #include "tls_context.h"
 
-#include <errno.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "tls.h"
@@ -16,23 +13,6 @@
 #define SERVER_CIPHERS "ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20"
 /* 128 bits before 256: a quarter less work for what nobody breaks either. */
 #define SUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-
-bool tls_fault(const struct tls_fault *fault, const char *what, struct slice name) {
-    unsigned long code = ERR_peek_error();
-    const char *why = code ? ERR_reason_error_string(code) : NULL;
-    if (code && ERR_SYSTEM_ERROR(code)) why = strerror(ERR_GET_REASON(code));
-    snprintf(fault->text, fault->size, "%s: %.*s%s%s%s", what, (int)name.n, name.n ? (const char *)name.p : "",
-             why ? " (" : "", why ? why : "", why ? ")" : "");
-    ERR_clear_error();
-    return false;
-}
-
-static bool read_path(struct slice path, char room[4096], const struct tls_fault *fault) {
-    if (path.n == 0 || path.n >= 4096 || memchr(path.p, 0, path.n))
-        return tls_fault(fault, "not a path of a file", path);
-    memcpy(room, path.p, path.n), room[path.n] = 0;
-    return true;
-}
 
 /* ---- policy: what callbacks find on a context ---- */
 
@@ -82,66 +62,7 @@ static void set_digest(SSL_CTX *ctx, const struct tls_anchors *anchors, struct s
     EVP_MD_CTX_free(md);
 }
 
-/* ---- whom to trust ---- */
-
-static bool add_anchor(struct tls_anchors *a, EVP_MD_CTX *md, X509 *cert) {
-    uint8_t print[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(cert));
-    if (!name || !sk_X509_NAME_push(a->names, name)) {
-        X509_NAME_free(name);
-        return false;
-    }
-    return X509_digest(cert, EVP_sha256(), print, &n) && EVP_DigestUpdate(md, print, n) &&
-           X509_STORE_add_cert(a->store, cert);
-}
-
-static bool read_anchors(struct tls_anchors *a, BIO *file) {
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    bool good = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
-    int count = 0;
-    for (X509 *cert; good && (cert = PEM_read_bio_X509_AUX(file, NULL, NULL, NULL)) != NULL; X509_free(cert), count++)
-        good = add_anchor(a, md, cert);
-    if (good && count && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE) ERR_clear_error(); /* the end */
-    good = good && count && !ERR_peek_error() && EVP_DigestFinal_ex(md, a->digest, NULL);
-    EVP_MD_CTX_free(md);
-    return good;
-}
-
-/* Debian and its kin, Fedora and its kin, Alpine; first what OpenSSL itself would read. A folder of hashed names is left alone: it
- * would be read while clients wait. */
-static const char *system_anchors(void) {
-    static const char *const places[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
-    const char *own = getenv(X509_get_default_cert_file_env());
-    struct stat st;
-    if (!own) own = X509_get_default_cert_file();
-    if (stat(own, &st) == 0) return own;
-    for (size_t i = 0; i < countof(places); i++)
-        if (stat(places[i], &st) == 0) return places[i];
-    return own;
-}
-
-bool tls_anchors_read(struct tls_anchors *a, struct slice path, const struct tls_fault *fault) {
-    char room[4096];
-    const char *name = room;
-    ERR_clear_error();
-    if (slice_eq(path, SLICE("system"))) name = system_anchors();
-    else if (!read_path(path, room, fault)) return false;
-    BIO *file = BIO_new_file(name, "r");
-    a->store = X509_STORE_new(), a->names = sk_X509_NAME_new_null();
-    /* An intermediate authority may be an anchor: SPIFFE bundles and pinned certificates are such. */
-    bool good = file && a->store && a->names && X509_STORE_set_flags(a->store, X509_V_FLAG_PARTIAL_CHAIN) &&
-                read_anchors(a, file);
-    BIO_free(file);
-    return good || tls_fault(fault, "certificates of authorities can't be read", slice_of(name, strlen(name)));
-}
-
-void tls_anchors_free(struct tls_anchors *a) {
-    X509_STORE_free(a->store);
-    sk_X509_NAME_pop_free(a->names, X509_NAME_free);
-    memset(a, 0, sizeof *a);
-}
+/* ---- who the peer is ---- */
 
 /* Called for every certificate of a peer's chain; `good` is OpenSSL's opinion. The peer's own comes last. */
 static int check_names(int good, X509_STORE_CTX *chain) {
@@ -285,10 +206,10 @@ SSL_CTX *tls_context_client(struct mpack spec, const struct tls_anchors *anchors
 bool tls_context_identity(SSL_CTX *ctx, struct slice certificate, struct slice key, const struct tls_fault *fault) {
     char path[4096];
     ERR_clear_error();
-    if (!read_path(certificate, path, fault)) return false;
+    if (!tls_path(certificate, path, fault)) return false;
     if (SSL_CTX_use_certificate_chain_file(ctx, path) != 1)
         return tls_fault(fault, "certificate can't be read", certificate);
-    if (!read_path(key, path, fault)) return false;
+    if (!tls_path(key, path, fault)) return false;
     if (SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM) != 1) {
         bool other = ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_VALUES_MISMATCH;
         return tls_fault(fault, other ? "key is not the certificate's" : "key can't be read", key);

@@ -60,6 +60,8 @@ class ChainTls(Model):
     """Whether clients are asked for a certificate; one that is shown must be from `client_ca` in any case."""
     client_ca: Text | None = None
     """PEM file of the CAs that clients' certificates are from."""
+    client_crl: Text | None = None
+    """PEM file of lists of revoked certificates (CRL), a valid one of each CA: clients whose certificate is in them are refused."""
     client_names: list[NamePattern] = Field(default_factory=list)
     """Globs such as "spiffe://td/ns/*": one of the names (SAN) in the client's certificate must fit one of them. Those with `:` or `/` are for URIs, others for host names, "*" alone for both."""
     min_version: Version = "1.2"
@@ -82,7 +84,7 @@ class ChainTls(Model):
         if self.key is not None and self.certificate is None:
             raise ValueError("`key` belongs to `certificate`; each of `certificates` has its own")
         if self.client_certificate == "off":
-            for name in ("client_ca", "client_names"):
+            for name in ("client_ca", "client_crl", "client_names"):
                 if getattr(self, name):
                     raise ValueError(f"{name} has no effect while client_certificate is off")
         elif self.client_ca is None:
@@ -104,6 +106,7 @@ class ChainTls(Model):
             "certificates": [each.plan() for each in self.pairs()],
             "client": self.client_certificate,
             "client_ca": self.client_ca,
+            "client_crl": self.client_crl,
             "client_names": self.client_names,
             "min": _NUMBERS[self.min_version],
             "max": _NUMBERS[self.max_version],
@@ -125,6 +128,8 @@ class ClientTls(Model):
 
     ca: Text | None = None
     """PEM file of the CAs the endpoints' certificates are from, or `system`, the default. Relative paths start at the file this stands in."""
+    crl: Text | None = None
+    """PEM file of lists of revoked certificates (CRL), a valid one of each CA: endpoints whose certificate is in them are refused."""
     sni: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$")] | None = None
     """Server name sent in the handshake. Default: the endpoint's host name, where it has one."""
     names: list[NamePattern] = Field(default_factory=list)
@@ -145,7 +150,7 @@ class ClientTls(Model):
         if self.key is not None and self.certificate is None:
             raise ValueError("`key` belongs to `certificate`, which is missing")
         if not self.verify:
-            for name in ("ca", "names"):
+            for name in ("ca", "crl", "names"):
                 if getattr(self, name):
                     raise ValueError(f"{name} has no effect with verify: false")
         _check_versions(self.min_version, self.max_version)
@@ -156,6 +161,7 @@ class ClientTls(Model):
         name = self.sni or sni
         return {
             "ca": (self.ca or "system") if self.verify else None,
+            "crl": self.crl,
             "sni": name,
             "names": self.names or ([name] if name and self.verify else []),
             "certificate": self.certificate,

@@ -24,6 +24,7 @@ __all__ = ["check_tls", "tls_files"]
 
 Path = tuple[str | int, ...]
 
+_NAMED = ("certificate", "key", "ca", "crl", "client_ca", "client_crl")
 _LARGEST = 16 << 20
 _MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # the last: RSA beside ECDSA
 _SOON = 7 * 86_400  # seconds: an expiry this near is worth a warning
@@ -38,6 +39,9 @@ def check_tls(document: Document, path: Path, tls: ChainTls | ClientTls) -> None
         if tls.ca is not None and tls.ca != "system":
             tls.ca = files.absolute((*path, "ca"), tls.ca)
             files.authorities((*path, "ca"), tls.ca)
+        if tls.crl is not None:
+            tls.crl = files.absolute((*path, "crl"), tls.crl)
+            files.revoked((*path, "crl"), tls.crl)
         return
     if tls.certificates is not None:
         for i, each in enumerate(tls.certificates):
@@ -47,6 +51,9 @@ def check_tls(document: Document, path: Path, tls: ChainTls | ClientTls) -> None
     if tls.client_ca is not None:
         tls.client_ca = files.absolute((*path, "client_ca"), tls.client_ca)
         files.authorities((*path, "client_ca"), tls.client_ca)
+    if tls.client_crl is not None:
+        tls.client_crl = files.absolute((*path, "client_crl"), tls.client_crl)
+        files.revoked((*path, "client_crl"), tls.client_crl)
     if tls.ciphers is not None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(tls.ciphers)
@@ -59,7 +66,7 @@ def tls_files(tls: ChainTls | ClientTls | None) -> list[str]:
     if tls is None:
         return []
     parts: list[Any] = [tls, *(getattr(tls, "certificates", None) or ())]
-    names = [getattr(part, name, None) for part in parts for name in ("certificate", "key", "ca", "client_ca")]
+    names = [getattr(part, name, None) for part in parts for name in _NAMED]
     return [name for name in names if name is not None and name != "system"]
 
 
@@ -105,6 +112,15 @@ class _Files:
         whole = self.pem(path, name, "CERTIFICATE-----", "certificate")
         if whole is not None:
             self.certificates(path, name, whole)
+
+    def revoked(self, path: Path, name: str) -> None:
+        """Lists of revoked certificates."""
+        if self.pem(path, name, "X509 CRL-----", "list of revoked certificates") is None:
+            return
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(name)
+        except (ssl.SSLError, ValueError) as error:
+            self.document.fault(path, f"{_short(name)} has a broken list of revoked certificates: {_reason(error)}")
 
     def certificates(self, path: Path, name: str, whole: str) -> bool:
         try:

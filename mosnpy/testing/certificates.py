@@ -79,6 +79,20 @@ class Authority:
         _replace(pair.key, key.private_bytes(pem, form, serialization.NoEncryption()))
         return pair
 
+    def revoke(self, *pairs: Pair, days: float = 30, file: str = "crl") -> Path:
+        """A list of these certificates as revoked, valid for so long; an earlier one of the name is replaced."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now - _DAY).next_update(now + days * _DAY)
+        for pair in pairs:
+            serial = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - _DAY).build()
+            )
+        path = self.folder / f"{file}.pem"
+        _replace(path, builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return path
+
     def client(self, pair: Pair | None = None, *, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
         """A client's context that trusts this authority, showing `pair`; `version`: that one only."""
         context = ssl.create_default_context(cafile=self.file)

@@ -25,6 +25,7 @@ class TlsSettings:
     """What an upstream asks of its endpoints' certificates, and shows of its own; as in the plan."""
 
     ca: str | None
+    crl: str | None
     sni: str | None
     names: tuple[str, ...]
     certificate: str | None
@@ -40,7 +41,7 @@ class TlsSettings:
         if plan is None:
             return None
         return cls(
-            plan["ca"], plan["sni"], tuple(plan["names"]), plan["certificate"], plan["key"], plan["verify"],
+            plan["ca"], plan["crl"], plan["sni"], tuple(plan["names"]), plan["certificate"], plan["key"], plan["verify"],
             plan["min"], plan["max"], tuple(plan["alpn"]),
         )  # fmt: skip
 
@@ -73,7 +74,7 @@ async def connect(target: Target, limit: int) -> tuple[asyncio.StreamReader, asy
 
 def _stamps(tls: TlsSettings) -> tuple[int, ...]:
     """Files that were replaced are read again."""
-    files = (tls.ca, tls.certificate, tls.key)
+    files = (tls.ca, tls.crl, tls.certificate, tls.key)
     return tuple(os.stat(name).st_mtime_ns for name in files if name is not None and name != "system")
 
 
@@ -88,6 +89,9 @@ def _context(tls: TlsSettings, stamps: tuple[int, ...]) -> ssl.SSLContext:
     elif tls.verify and tls.ca is not None:
         context.load_verify_locations(tls.ca)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # any certificate of the file is an anchor
+    if tls.verify and tls.crl is not None:
+        context.load_verify_locations(tls.crl)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     if tls.certificate is not None:
         context.load_cert_chain(tls.certificate, tls.key)
     if tls.alpn:

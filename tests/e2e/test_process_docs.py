@@ -38,6 +38,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     authority = Authority(folder)
     authority.issue("example.com", "*.example.com", file="server")
     authority.issue("*.example.org", file="other")
+    authority.revoke()
     return folder
 
 

@@ -13,6 +13,7 @@ from mosnpy.config import LocalRegistry, check, check_text, compile_config, comp
 from mosnpy.config.report import Fault
 from mosnpy.testing.certificates import Authority
 
+CLIENTS = "{certificate: both.pem, client_certificate: required, client_ca: ca.pem, "
 UPSTREAM = "upstreams: {web: {protocol: http1, endpoints: [127.0.0.1:9000]}}\n"
 
 
@@ -31,6 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     locked = serialization.BestAvailableEncryption(b"secret")
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     (path / "locked.key").write_bytes(key.private_bytes(pem, form, locked))
+    authority.revoke()
+    (path / "broken-crl.pem").write_text("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
     (path / "text.pem").write_text("hello\n")
     (path / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     (path / "broken.key").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
@@ -83,6 +86,10 @@ def client(folder: Path, tls: str, endpoints: str = "127.0.0.1:1") -> list[Fault
         ("{certificate: both.pem, client_names: [a]}", "client_names has no effect while client_certificate is off"),
         ("{certificate: both.pem, client_certificate: required}", "client_certificate: required needs client_ca"),
         ("{certificate: both.pem, client_certificate: optional, client_ca: text.pem}", "text.pem has no certificate"),
+        ("{certificate: both.pem, client_crl: crl.pem}", "client_crl has no effect while client_certificate is off"),
+        (CLIENTS + "client_crl: none.pem}", "none.pem: No such file or directory"),
+        (CLIENTS + "client_crl: ca.pem}", "ca.pem has no list of revoked certificates: it has a certificate"),
+        (CLIENTS + "client_crl: broken-crl.pem}", "broken-crl.pem has a broken list of revoked certificates"),
         (
             "{certificate: both.pem, min_version: '1.3', max_version: '1.2'}",
             "min_version (1.3) is newer than max_version",
@@ -155,6 +162,7 @@ def test_the_plan_of_a_server(folder: Path) -> None:
         "certificates": [{"certificate": f"{folder}/server.pem", "key": f"{folder}/server.key", "names": []}],
         "client": "off",
         "client_ca": None,
+        "client_crl": None,
         "client_names": [],
         "min": 0x0303,
         "max": 0x0304,
@@ -224,13 +232,17 @@ def test_the_plan_of_a_client(
 
 def test_health_checks_and_watchers_know_the_files(folder: Path) -> None:
     file = folder / "mosnpy.yaml"
+    (folder / "theirs.pem").write_bytes((folder / "crl.pem").read_bytes())
     file.write_text(
-        "version: 1\nlisteners: {l: {bind: ':1', protocol: http, to: web, tls: {certificate: server.pem, key: server.key}}}\n"
-        "upstreams: {web: {protocol: http1, endpoints: [127.0.0.1:1], health: {path: /}, tls: {sni: a, ca: ca.pem}}}\n"
+        f"version: 1\nlisteners: {{l: {{bind: ':1', protocol: http, to: web, tls: {CLIENTS}client_crl: theirs.pem}}}}}}\n"
+        "upstreams: {web: {protocol: http1, endpoints: [127.0.0.1:1], health: {path: /},"
+        " tls: {sni: a, ca: ca.pem, crl: crl.pem, certificate: server.pem, key: server.key}}}\n"
     )
     compiled = compile_config(load(file), LocalRegistry(), 1)
     assert compiled.checks[0]["tls"]["ca"] == f"{folder}/ca.pem"
-    assert compiled.files == [f"{folder}/{name}" for name in ("ca.pem", "server.key", "server.pem")]
+    assert compiled.checks[0]["tls"]["crl"] == f"{folder}/crl.pem"
+    names = ("both.pem", "ca.pem", "crl.pem", "server.key", "server.pem", "theirs.pem")
+    assert compiled.files == [f"{folder}/{name}" for name in names]
 
 
 def test_relative_paths_start_at_the_file_they_stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

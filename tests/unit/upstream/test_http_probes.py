@@ -167,7 +167,7 @@ class TestTls:
     def settings(
         self, authority: Authority, *names: str, sni: str | None = None, ca: Path | None = None
     ) -> TlsSettings:
-        return TlsSettings(str(ca or authority.file), sni, names, None, None, True, 0x0303, 0x0304, ("http/1.1",))
+        return TlsSettings(str(ca or authority.file), None, sni, names, None, None, True, 0x0303, 0x0304, ("http/1.1",))
 
     async def ask(self, context: ssl.SSLContext, settings: TlsSettings, type: str = "http") -> str:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -218,6 +218,13 @@ class TestTls:
             self.ask(authority.server(pair), self.settings(authority, "a", ca=Authority(tmp_path).file))
         )
         assert found.startswith("TLS: ")
+
+    def test_revoked(self, authority: Authority) -> None:
+        pair = authority.issue("a")
+        settings = replace(self.settings(authority, "a"), crl=str(authority.revoke()))
+        assert asyncio.run(self.ask(authority.server(pair), settings)) == ""
+        settings = replace(settings, crl=str(authority.revoke(pair, file="later")))
+        assert "revoked" in asyncio.run(self.ask(authority.server(pair), settings))
 
     def test_addresses_are_compared_as_such(self, authority: Authority) -> None:
         pair = authority.issue("127.0.0.1")
