@@ -11,12 +11,14 @@
 
 /* ---- what rules see ---- */
 
-/* host[:port] without the port, in lower case. The authority itself where nothing changes. */
+/* host[:port] without the port, in lower case, and without the dot at the end that makes a name absolute: it is the same host, and
+ * rules about it must hold (RFC 3986 §3.2.2). Part of the authority itself where nothing else changes. */
 static struct slice host_of(struct slice authority, struct http_arena *arena) {
     struct slice host = authority;
     bool upper = false;
     const uint8_t *colon = memrchr(host.p, ':', host.n);
     if (colon && (host.p[0] != '[' || (colon > host.p && colon[-1] == ']'))) host.n = (size_t)(colon - host.p);
+    if (host.n > 1 && host.p[host.n - 1] == '.') host.n--;
     for (size_t i = 0; i < host.n; i++) upper |= host.p[i] >= 'A' && host.p[i] <= 'Z';
     uint8_t *to = upper ? http_arena_take(arena, host.n) : NULL;
     if (!to) return host;

@@ -234,6 +234,8 @@ class _Parser:
             return ("exists", info.name)  # every text starts with, ends with and contains nothing
         elif self.scope.upper(info):
             text = text.upper()
+        elif info.form == "host":
+            text = text.lower()
         return (_METHODS[name], info.name, text)
 
     def operand(self) -> _Operand:

@@ -203,14 +203,27 @@ def _formed(text: str, info: AttributeInfo) -> Predicate:
 def check_form(text: str, info: AttributeInfo, glob: bool = False) -> str:
     """The text in the form its attribute has; ValueError when the attribute can never look like this."""
     if info.form == "host":
-        if re.search(r"[^\]]:[0-9]+$", text):
-            raise ValueError(f"{info.name} has no port: write {text.rpartition(':')[0]!r}")
-        return text.lower()
+        return _check_host(text, info, glob)
     if info.form == "method" and text != text.upper() and (not glob or not ACTIVE.intersection(text)):
         raise ValueError(f"methods are told apart by case: did you mean {text.upper()!r}?")
     if info.form == "path":
         _check_path(text, info, glob)
     return text
+
+
+_ADDRESS = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]")
+
+
+def _check_host(text: str, info: AttributeInfo, glob: bool) -> str:
+    """In lower case and without the dot at the end of an absolute name, as messages have it."""
+    if text.count(":") > 1 and "[" not in text:
+        raise ValueError(f"an IPv6 address stands in brackets in {info.name}: write '[{text}]'")
+    if re.search(r":[0-9]+$", text):
+        raise ValueError(f"{info.name} has no port: write {text.rpartition(':')[0]!r}")
+    text = text.lower()
+    if _ADDRESS.fullmatch(text):
+        return f"\\{text}" if glob else text  # brackets of an address, not of a set
+    return text.removesuffix(".").removesuffix("\\" if glob else "") if len(text) > 1 and text[-1] == "." else text
 
 
 def _check_path(text: str, info: AttributeInfo, glob: bool) -> None:

@@ -18,7 +18,7 @@ ROUTES: list[dict[str, Any]] = [
     {"match": {"host": "*.example.com", "path": "/files/{path=**}"}, **says("file")},
     {"match": {"host": "*.example.com"}, **says("wild")},
     {
-        "match": {"host": ["a.test", "b.test"]},
+        "match": {"host": ["a.test", "b.test.", "[2001:DB8::1]"]},
         "routes": [
             {"match": {"path": "/exact"}, **says("exact")},
             {"match": {"path": "/api/*", "method": ["PUT", "POST"]}, **says("write")},
@@ -36,6 +36,11 @@ ROUTES: list[dict[str, Any]] = [
 CASES = (
     ("x.example.com", "/users/7", (), "user"),
     ("X.Example.COM:81", "/users/7", (), "user"),
+    ("x.example.com.", "/users/7", (), "user"),
+    ("x.example.com.:81", "/users/7", (), "user"),
+    ("x.example.com..", "/users/7", (), ""),
+    ("[2001:db8::1]:81", "/exact", (), "exact"),
+    ("[2001:DB8::1]", "/exact", (), "exact"),
     ("x.example.com", "/users/", (), "wild"),
     ("x.example.com", "/users/7/8", (), "wild"),
     ("x.y.example.com", "/files/a/b", (), "file"),

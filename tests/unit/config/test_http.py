@@ -59,6 +59,10 @@ def route_of(route: str) -> dict[str, Any]:
         ('{path: "/users/{id}"}', ["segments", "http.path", "/users/{id}"]),
         ('{path: "/users/{id}/*"}', ["segments", "http.path", "/users/{id}/{rest=**}"]),
         ('{path: "/a/{b=*}/{c=**}"}', ["segments", "http.path", "/a/{b=*}/{c=**}"]),
+        ("{host: Example.COM.}", ["eq", "http.host", "example.com"]),
+        ('{host: "*.Example.COM."}', ["suffix", "http.host", ".example.com"]),
+        ('{host: "[2001:DB8::1]"}', ["eq", "http.host", "[2001:db8::1]"]),
+        ('{host: "[ab].test"}', ["glob", "http.host", "[ab].test"]),
         ('{path: ["/a", "/b/{x}"]}', ["or", ["eq", "http.path", "/a"], ["segments", "http.path", "/b/{x}"]]),
         ('{path: "!/a/{x}"}', ["not", ["segments", "http.path", "/a/{x}"]]),
         ("{host: Shop.Example.COM}", ["eq", "http.host", "shop.example.com"]),
@@ -546,3 +550,23 @@ def test_faulty_upstreams(body: str, sentence: str) -> None:
     found = errors(upstream(body))
     assert found, "no fault"
     assert sentence in found[0].message, [fault.message for fault in found]
+
+
+@pytest.mark.parametrize(
+    ("route", "sentence"),
+    [
+        ("match: {host: '::1'}", "an IPv6 address stands in brackets in http.host: write '[::1]'"),
+        ("match: {host: '[::1]:80'}", "http.host has no port: write '[::1]'"),
+        ("match: {host: '*:80'}", "http.host has no port: write '*'"),
+        ("when: 'host == \"a:80\"'", "http.host has no port: write 'a'"),
+    ],
+)
+def test_hosts_that_no_request_has(route: str, sentence: str) -> None:
+    (fault,) = errors(with_routes(f"- {{{route}, to: web}}\n- to: web"))
+    assert sentence in fault.message
+
+
+def test_hosts_in_expressions_are_lower_case_as_well() -> None:
+    whens = ('host == "A.b."', 'host.startsWith("Www.")', 'host.endsWith(".COM")', 'host.contains("Shop")')
+    routes = routes_of("\n".join(f"- {{when: '{when}', to: web}}" for when in whens))
+    assert [route["when"][2] for route in routes] == ["a.b", "www.", ".com", "shop"]
