@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,13 @@ from mosnpy.testing.cut_proxy import CutProxy
 from mosnpy.testing.http_message import CutShort, chunk, chunked, response, response_head
 from mosnpy.testing.http_server import HttpPeer, Request, answer, canned, flood, mirror, stall
 from mosnpy.testing.http_stage import HttpStage, http_config
+from mosnpy.testing.tcp_server import TcpServer
 from mosnpy.testing.waiting import free_port, until
 
 SIZED = response_head(200, [("Content-Length", "100")])
 CHUNKED = response_head(200, [("Transfer-Encoding", "chunked")])
 EOF = response_head(200, [])
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 
 def cut(http: HttpStage, raw: bytes, then: str, method: str = "GET", version: str = "HTTP/1.1") -> CutShort:
@@ -126,6 +129,33 @@ class TestBeforeTheHead:
         wire = http.wire()
         for method in ("GET", "POST"):
             assert wire.exchange(method, "/", body=b"x" if method == "POST" else None).status in (502, 503)
+
+    @pytest.mark.parametrize(
+        ("upstream", "said", "status", "error"),
+        [
+            ({"protocol": "http1"}, b"\0\0\0\4\0\0\0\0\0", 502, "http_protocol_error"),  # a server of HTTP/2
+            ({"protocol": "http2"}, BAD_REQUEST, 502, "http_protocol_error"),
+            ({"protocol": "http1"}, b"", 502, "connection_terminated"),
+            ({"protocol": "http1", "tls": {"verify": False}}, BAD_REQUEST, 503, "connection_refused"),
+        ],
+    )
+    def test_a_server_that_speaks_something_else(
+        self, http: HttpStage, upstream: dict[str, Any], said: bytes, status: int, error: str
+    ) -> None:
+        """The table of docs/guide/http.md."""
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(4096)
+            writer.write(said)
+            writer.close()
+
+        with TcpServer(serve) as server:
+            http.start_config({
+                "listeners": {"front": {"bind": "127.0.0.1:0", "protocol": "http", "to": "back"}},
+                "upstreams": {"back": {"endpoints": [server.endpoint], **upstream}},
+            })  # fmt: skip
+            answered = http.wire().exchange("POST", "/", body=b"x")
+            assert (answered.status, answered["proxy-status"]) == (status, f"mosnpy; error={error}")
 
     def test_connect_is_retried_elsewhere(self, http: HttpStage) -> None:
         """Nothing was sent, so even a POST goes to the next endpoint; its body is still there."""
