@@ -54,10 +54,14 @@ struct exchange *exchange_new_detached(const struct exchange *like, const struct
     return make(like->core, NULL, side, like->options);
 }
 
-static void drop_kept(struct exchange *x) {
+static void drop_head(struct exchange *x) {
     if (x->kept != x->small) free(x->kept);
     if (x->late.fields) free(x->late.fields);
     x->kept = NULL, x->kept_len = 0, x->late = (struct http_trailers){NULL, 0};
+}
+
+static void drop_kept(struct exchange *x) {
+    drop_head(x);
     if (x->early.bytes) queue_clear(&x->core->chunks, &x->early);
 }
 
@@ -195,7 +199,7 @@ void exchange_request_data(struct exchange *x, const uint8_t *p, size_t n) {
 bool exchange_hand_over(struct exchange *x, const uint8_t *p, size_t n) {
     if (n == 0) return true;
     if (unlikely(x->mirror != NULL)) http_mirror_data(x, p, n);
-    if (likely(x->begun)) {
+    if (likely(x->begun && !x->withheld)) {
         keep_body(x, p, n);
         x->uv->data(x, p, n);
         return true;
@@ -272,6 +276,13 @@ static void open_tunnel(struct exchange *x) {
     x->body_left = true;
 }
 
+/* What the client said before, and that it was all. Clients of HTTP/1 say nothing until they have the answer. */
+static void catch_up(struct exchange *x) {
+    resume_request(x);
+    if (x->withheld) x->withheld = false, exchange_send_early(x);
+    if (x->version == 20 && x->request_done) exchange_request_end(x, (struct http_trailers){NULL, 0});
+}
+
 static void judge(struct exchange *x, const struct http_head *h) {
     const struct http_field *f = x->grpc ? http_find(h, HN_GRPC_STATUS) : NULL;
     x->status = h->status;
@@ -303,8 +314,13 @@ void exchange_response(struct exchange *x, struct http_head *h, bool end) {
         refuse_response(x);
         return;
     }
+    if (unlikely(x->withheld && x->upgrade && h->status / 100 == 2)) { /* RFC 8441 §5: 101 is what 200 means there */
+        refuse_response(x);
+        return;
+    }
     judge(x, h);
-    drop_kept(x);
+    if (unlikely(x->withheld)) drop_head(x);
+    else drop_kept(x);
     if (x->options->via.n) http_response_via(x, h);
     if (x->response_edits && http_edit_response(x->response_edits, h) != 0) {
         refuse_response(x);
@@ -317,7 +333,7 @@ void exchange_response(struct exchange *x, struct http_head *h, bool end) {
     exchange_set_deadline(x, idle_deadline(x));
     x->dv->head(x, h, end);
     if (end) exchange_finish(x);
-    else if (tunnel) resume_request(x);
+    else if (tunnel) catch_up(x);
 }
 
 void exchange_response_data(struct exchange *x, const uint8_t *p, size_t n) {

@@ -106,6 +106,7 @@ struct exchange {
     bool want_continue;     /* the client waits for 100 before its body */
     bool te_trailers;       /* the client understands trailers */
     bool upgrade;           /* asked for with Upgrade (or extended CONNECT) */
+    bool withheld;          /* bytes of a tunnel that the server has not agreed to yet stay in `early` */
     bool grpc;              /* content-type: application/grpc */
     bool local;             /* answered by the proxy */
     uint16_t status;        /* of the final response; 0: none yet */
@@ -225,6 +226,8 @@ void exchange_turn(struct stream *s, struct endpoint *ep); /* stream_ops.turn */
 struct exchange *exchange_new_detached(const struct exchange *like, const struct http_down_side *side);
 /* Body bytes in the form in which the upstream gets them. False: x is over. */
 bool exchange_hand_over(struct exchange *x, const uint8_t *p, size_t n);
+/* Body bytes that were kept until now go to the up side. */
+void exchange_send_early(struct exchange *x);
 /* Ends x without a word to its client. */
 void exchange_drop(struct exchange *x);
 void http_mirror_begin(struct exchange *x, const struct route *route, struct http_head *h, bool end);

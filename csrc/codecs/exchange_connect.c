@@ -17,8 +17,7 @@ bool exchange_keeps_body(const struct exchange *x, size_t more) {
            x->early.bytes + more <= BODY_KEPT;
 }
 
-/* The body bytes that came before the connection was there. */
-static void send_early(struct exchange *x) {
+void exchange_send_early(struct exchange *x) {
     struct iovec iov[EARLY_PIECES];
     if (exchange_keeps_body(x, 0)) {
         int pieces = queue_iov(&x->early, iov, EARLY_PIECES);
@@ -42,8 +41,8 @@ static void begin(struct exchange *x, const uint8_t *head, size_t n, bool end) {
     s->upstream->stat[UPSTREAM_requests_total]++;
     up->endpoint->stat[ENDPOINT_requests_total]++;
     x->uv->begin(x, head, n, end);
-    if (end) return;
-    send_early(x);
+    if (end || unlikely(x->withheld)) return;
+    exchange_send_early(x);
     if (x->request == X_DONE) x->uv->end(x, x->late);
     else if (x->request_paused && !up->full) exchange_request_drained(x);
 }

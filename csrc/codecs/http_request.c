@@ -259,6 +259,8 @@ static enum failure prepare(struct exchange *x, const struct route *route, const
     s->upstream = route_upstream(route, msg);
     if (!s->upstream) return FAIL_NO_ROUTE;
     x->uv = s->upstream->codec == &http2_codec ? &http2_up_side : &http1_up_side;
+    /* To an HTTP/1 server that does not open it, the bytes of a tunnel are requests. */
+    x->withheld = x->uv == &http1_up_side && x->version == 20 && (x->upgrade || x->method == HTTP_CONNECT);
     bool hashed =
         s->upstream->hash_attr != ATTR_NONE && attr_get(msg, s->upstream->hash_attr, 0, &v) && v.type == ATTR_STR;
     s->hash = hashed ? hash_bytes(v.s.p, v.s.n) : core_random(x->core);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 
@@ -10,7 +11,7 @@ import pytest
 from mosnpy.testing.http2_frames import Code, Setting
 from mosnpy.testing.http2_server import Stream2
 from mosnpy.testing.http2_wire import Http2Wire
-from mosnpy.testing.http_message import response_head
+from mosnpy.testing.http_message import Fields, response, response_head
 from mosnpy.testing.http_server import HttpPeer, Request
 from mosnpy.testing.http_stage import HttpStage
 from mosnpy.testing.waiting import until
@@ -43,6 +44,7 @@ def test_connect_tunnel(http: HttpStage) -> None:
     assert (bytes(message.body), message.ended) == (b"HELLOBYE", True)
 
 
+CONNECT = [(":method", "CONNECT"), (":authority", "b.test:443")]
 WEBSOCKET = [
     (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a.test"), (":path", "/chat"),
     ("sec-websocket-version", "13"), ("x-a", "b"),
@@ -150,3 +152,62 @@ class TestWebSocket:
         wire.send_raw(wire.link.head(number, WEBSOCKET, end=False))
         got = wire.wait(number)
         assert got.reset is not None or got.status // 100 in (4, 5)
+
+
+class TestConsent:
+    """Bytes of a tunnel that an HTTP/1 server has not agreed to would be requests to it, past all routes."""
+
+    SMUGGLED = b"GET /secret HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+    def front(self, http: HttpStage, fields: Fields, end: bool = False) -> tuple[Http2Wire, int]:
+        http.start(routes=[{"match": {"method": ["CONNECT"]}, "to": "back"}])
+        wire = http.wire2()
+        number = wire.open_id()
+        wire.send_raw(wire.link.head(number, fields, end=False))
+        wire.data(number, self.SMUGGLED if not end else b"hello", end=end)
+        return wire, number
+
+    @pytest.mark.parametrize("fields", [WEBSOCKET, CONNECT], ids=["extended", "plain"])
+    def test_nothing_passes_before_the_answer(self, http: HttpStage, fields: Fields) -> None:
+        gate = asyncio.Event()
+
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await gate.wait()
+            await peer.send(response(404, b"no"))
+
+        server = http.server(script)
+        wire, number = self.front(http, fields)
+        server.until_requests(1)
+        wire.fence()
+        server.each(lambda peer: gate.set())
+        assert wire.wait(number).status == 404
+        until(lambda: server.all_peers[0].end, "the connection's end")
+        assert len(server.requests) == 1
+
+    def test_only_101_opens_a_websocket(self, http: HttpStage) -> None:
+        async def script(peer: HttpPeer, request: Request) -> None:
+            await peer.send(response(200, b"an ordinary page"))
+
+        server = http.server(script)
+        wire, number = self.front(http, WEBSOCKET)
+        assert wire.wait(number).status == 502
+        until(lambda: server.all_peers[0].end, "the connection's end")
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("fields", [WEBSOCKET, CONNECT], ids=["extended", "plain"])
+    def test_early_bytes_and_their_end_pass_behind_it(self, http: HttpStage, fields: Fields) -> None:
+        async def script(peer: HttpPeer, request: Request) -> None:
+            if request.method == "GET":
+                await websocket(peer, request)
+            await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            try:
+                while True:
+                    await peer.send((await peer.some()).upper())
+            except EOFError:
+                peer.finish()
+                raise
+
+        http.server(script)
+        wire, number = self.front(http, fields, end=True)
+        message = wire.wait(number)
+        assert (message.status, bytes(message.body), message.ended) == (200, b"HELLO", True)
