@@ -62,7 +62,7 @@ def _opening(stage: Stage) -> str:
     ports = stage.ports
     return (
         f"{stage.config}\n"
-        f"Three servers ({stage.servers}) and a web server behind mosnpy. While this runs, try:\n"
+        f"Three servers ({stage.servers}) and a web server behind mosnpy. Meanwhile, try:\n"
         f"  redis-cli -p {ports['cache']} set session:1 hello         goes to the sessions server\n"
         f"  redis-cli -p {ports['cache']} mget user:1 user:2 user:3   gathered from both shards\n"
         f"  redis-cli -p {ports['cache']} keys '*'                    refused by a route\n"

@@ -30,15 +30,15 @@ listeners:
     bind: 127.0.0.1:{cache}
     protocol: redis
     routes:
-      - match: {{redis.command: [KEYS, FLUSHALL]}}      # too expensive, too dangerous
+      - match: {{redis.command: [KEYS, FLUSHALL]}}  # dear, dangerous
         reply: {{error: "ERR disabled by the operator"}}
-      - match: {{redis.key: "session:*"}}               # sessions have a server of their own
+      - match: {{redis.key: "session:*"}}           # a server of their own
         to: sessions
         timeout: 250ms
       - to: main
   web:
     bind: 127.0.0.1:{web}
-    protocol: http                                    # HTTP/1 and HTTP/2
+    protocol: http                                # HTTP/1 and HTTP/2
     routes:
       - match: {{path: /admin}}
         reply: {{status: 403, body: not from here}}
@@ -50,7 +50,7 @@ listeners:
         request_headers: {{set: {{x-client: "%client_ip%"}}}}
       - to: site
 upstreams:
-  main:                                               # two shards; keys are spread over them by hash
+  main:                                           # two shards, by hash of the key
     protocol: redis
     lb: ring_hash
     endpoints: [127.0.0.1:{shard1}, 127.0.0.1:{shard2}]

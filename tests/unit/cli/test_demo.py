@@ -12,6 +12,7 @@ import pytest
 from mosnpy.cli.demo import Picture, own_command
 from mosnpy.cli.demo_http import Answer, WebTraffic, _line, read_answer, serve
 from mosnpy.cli.demo_redis import Store, _serve
+from mosnpy.cli.demo_stage import _CONFIG
 from mosnpy.cli.demo_traffic import Tally, Traffic, _command, _encode, _reply
 
 
@@ -126,6 +127,8 @@ def test_the_tour_fits_a_narrow_terminal() -> None:
         "HTTP/1", "/old/hello?x=1", Answer(200, {}, "path /hello, client 127.0.0.1\n"), "a reply of its own"
     )
     assert len(longest) <= 80
+    ports = dict.fromkeys(("admin", "cache", "web", "shard1", "shard2", "store", "site"), 12345)
+    assert max(map(len, _CONFIG.format(**ports).splitlines())) <= 80
 
 
 def test_its_own_command_is_found_without_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
