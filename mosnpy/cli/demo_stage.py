@@ -50,7 +50,7 @@ listeners:
         request_headers: {{set: {{x-client: "%client_ip%"}}}}
       - to: site
 upstreams:
-  main:                                           # two shards, by hash of the key
+  main:                                           # two shards; keys by hash
     protocol: redis
     lb: ring_hash
     endpoints: [127.0.0.1:{shard1}, 127.0.0.1:{shard2}]
