@@ -109,6 +109,8 @@ static void begin(struct exchange *x, const uint8_t *head, size_t n, bool end) {
         conn_doom(c, FAIL_INTERNAL);
         return;
     }
+    /* In HTTP/1 such a request has no body, and what follows its answer is the tunnel. */
+    if (unlikely(kind == HEAD_UPGRADE || (x->method == HTTP_CONNECT && x->version != 20))) end = false;
     http2_send_block(c, leg->id, head, n, end);
     if (end) leg->flags |= LEG_OUT_ENDED;
     if (unlikely(s->last_id > HTTP2_ID_MAX - 2 * IDS_LEFT)) pool_retire(c);

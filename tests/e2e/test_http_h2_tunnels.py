@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import socket
 
 import pytest
 
@@ -211,3 +212,36 @@ class TestConsent:
         wire, number = self.front(http, fields, end=True)
         message = wire.wait(number)
         assert (message.status, bytes(message.body), message.ended) == (200, b"HELLO", True)
+
+
+class TestClientsOfHttp1:
+    """Their request ends with its head, their tunnel begins there."""
+
+    @pytest.mark.parametrize("method", ["GET", "CONNECT"])
+    def test_tunnel_through_an_http2_server(self, http: HttpStage, method: str) -> None:
+        async def connected(stream: Stream2) -> None:
+            assert (stream.method, stream.message.ended) == ("CONNECT", False)
+            await stream.head(200)
+            await stream.wait(lambda: stream.message.ended)
+            await stream.data(bytes(stream.message.body).upper(), end=True)
+
+        http.server2(websocket2 if method == "GET" else connected, settings={Setting.ENABLE_CONNECT_PROTOCOL: 1})
+        http.start(routes=[{"match": {"method": ["GET", "CONNECT"]}, "to": "back"}])
+        wire = http.wire()
+        if method == "GET":
+            upgrade = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            wire.send_raw(
+                f"{upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+        else:
+            wire.send_raw(b"CONNECT b.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += wire.socket.recv(4096)
+        assert head.startswith(b"HTTP/1.1 101 " if method == "GET" else b"HTTP/1.1 200 "), head
+        wire.send_raw(b"hello")
+        wire.socket.shutdown(socket.SHUT_WR)
+        said = b""
+        while piece := wire.socket.recv(4096):
+            said += piece
+        assert said == b"HELLO"
