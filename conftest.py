@@ -38,18 +38,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped tests that should run (MOSNPY_ALLOW_SKIPS=1 lets them)", red=True)
         for line in _skipped:
             terminalreporter.write_line(line)
-
-
-KNOWN_OPEN = {  # a RESP3 client that holds borrowed connections before a server that speaks RESP2 only
-    "test_random_clients_before_a_server_without_resp3",
-    "test_random_clients_in_other_setups[RESP2 upstream]",
-    "test_commands_go_on_beside_a_subscription",
-    "test_hello_while_a_connection_is_borrowed",
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is known not to hold yet, so that it shows as xfailed until it does."""
-    for item in items:
-        if item.name in KNOWN_OPEN or item.name.partition("[")[0] in KNOWN_OPEN:
-            item.add_marker(pytest.mark.xfail(reason="open: borrowed connections of RESP2-only servers", strict=False))

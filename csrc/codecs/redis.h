@@ -4,6 +4,7 @@
  *   redis_up.c      replies: handshake of a lane, matching replies to requests, pushes
  *   redis_pin.c     what belongs to one client: transactions, blocking commands, subscriptions
  *   redis_session.c HELLO, AUTH, SELECT, RESET; redis_client.c CLIENT …
+ *   redis_change.c  how a server is asked about the first three
  *   redis_pubsub.c  subscriptions and MONITOR: frames nobody asked for
  *   redis_shard.c   one request over several shards
  *   redis_learn.c   commands only the server knows
@@ -105,6 +106,7 @@ struct redis_down {
     const struct redis_command *cached;
     uint64_t born_ms;
     bool multi_subscribe; /* SUBSCRIBE queued in the transaction */
+    bool flushed;         /* RESET has waited for the messages under way */
 };
 
 /* ---- a server connection ---- */
@@ -113,7 +115,7 @@ struct redis_up {
     struct resp_scan scan;
     uint8_t step;
     uint8_t resp;                                /* what it speaks now: 2 or 3 */
-    bool resp2;                                  /* in a RESP3 lane, but the server speaks RESP2 only */
+    bool resp2;                                  /* its lane, or who has borrowed it, speaks RESP3: translate */
     bool multi, watch, sticky, monitor, raw;     /* state after the replies so far */
     bool collecting;                             /* the current frame is being collected in `frame` */
     uint32_t channels, patterns, shard_channels; /* subscriptions after the confirmations so far */
@@ -186,7 +188,14 @@ ssize_t redis_up_feed(struct conn *c, const uint8_t *p, size_t n);
 extern const struct stream_ops redis_shape_ops;
 
 /* redis_pin.c */
+/* The borrowed connection to ep that ordinary commands take, or NULL. */
 struct conn *redis_pin_of(struct conn *down, const struct endpoint *ep);
+bool redis_pin_listens(const struct conn *up); /* has subscriptions, or will have */
+/* May this client's requests go to its borrowed `up`: subscriptions, or all the others? */
+bool redis_pin_takes(const struct conn *down, const struct conn *up, bool subscription);
+/* The next request may go to `target` (NULL: shared). False: what was asked on other connections to ep comes first; the
+ * client waits. */
+bool redis_pin_in_turn(struct conn *down, const struct endpoint *ep, const struct conn *target);
 /* Sends q on a connection of its own. */
 enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, struct endpoint *ep,
                        enum redis_tag tag);
@@ -210,6 +219,22 @@ struct slice redis_redirect(const struct redis_request *q, const struct endpoint
 struct redis_identity *redis_identity_get(struct core *core, struct slice user, struct slice password);
 void redis_identity_put(struct core *core, struct redis_identity *identity);
 struct redis_identity *redis_identity_find(struct core *core, uint32_t id);
+
+/* redis_change.c: what a client will be when the server agrees. */
+struct redis_change {
+    uint8_t resp;
+    bool hello;        /* else AUTH or SELECT */
+    bool by_auth;      /* HELLO was refused as unknown: AUTH tells the credentials */
+    bool new_identity; /* connections that are there already must hear of it */
+    bool silent;       /* no reply: CLIENT REPLY OFF or SKIP */
+    uint32_t db;
+    struct redis_identity *identity; /* a reference */
+    char *name;                      /* HELLO … SETNAME, owned; NULL: unchanged */
+};
+struct redis_change *redis_change_new(struct conn *down); /* as the client is now; NULL: out of memory */
+enum took redis_change_ask(const struct redis_request *q, struct redis_change *ch); /* takes ch */
+/* Have the messages that the server has sent a RESP3 client on RESP2 connections come? False: the client waits for them. */
+bool redis_flushed(struct conn *down);
 
 /* redis_learn.c: asks the upstream about a command the table doesn't know. PASS: go on with what is known. */
 enum took redis_learn(const struct redis_request *q);

@@ -333,7 +333,7 @@ struct slice redis_redirect(const struct redis_request *q, const struct endpoint
     for (struct conn *c = q->down->core->conns[DOWN]; c; c = c->next)
         for (struct conn *up = (int64_t)c->id == id && c->codec == &redis_codec ? redis_down(c)->pins : NULL; up;
              up = redis_up(up)->next_pin)
-            if (up->endpoint == ep) server_id = redis_up(up)->server_id;
+            if (up->endpoint == ep && (!server_id || redis_pin_listens(up))) server_id = redis_up(up)->server_id;
     if (!server_id) return whole;
     char text[24];
     int n = snprintf(text, sizeof text, "%llu", (unsigned long long)server_id);

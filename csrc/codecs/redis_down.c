@@ -187,12 +187,6 @@ static enum took route_by_key(const struct redis_request *q, const struct route 
     return redis_sharded_request(q, NULL, route);
 }
 
-/* A subscribed connection of a RESP2 server takes no other commands, though a RESP3 client may give them. */
-static bool takes_commands(struct conn *c, struct conn *pin) {
-    if (!pin || redis_down(c)->resp == 2 || redis_up(pin)->resp == 3) return pin != NULL;
-    return !redis_up(pin)->channels && !redis_up(pin)->patterns && !redis_up(pin)->shard_channels;
-}
-
 static enum took route_request(const struct redis_request *q) {
     struct conn *c = q->down;
     struct message msg = {c, q};
@@ -228,8 +222,9 @@ static enum took route_request(const struct redis_request *q) {
         redis_reply_text(c, "-CROSSSLOT Keys in request don't hash to the same slot\r\n");
         return TOOK;
     }
-    if (tag != TAG_NONE || blocking || q->large || (ep && takes_commands(c, redis_pin_of(c, ep))))
+    if (tag != TAG_NONE || blocking || q->large || (ep && redis_pin_of(c, ep)))
         return redis_pinned(q, u, blocking ? 0 : route->timeout_ms, ep, tag);
+    if (ep && !redis_pin_in_turn(c, ep, NULL)) return WAIT;
     return sharded ? redis_sharded_request(q, u, route) : forward(q, u, route, key);
 }
 

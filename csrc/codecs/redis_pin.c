@@ -6,10 +6,41 @@
 
 /* ---- borrowing ---- */
 
+static bool subscribes(enum redis_tag tag) { return tag >= TAG_SUBSCRIBE && tag <= TAG_SUNSUBSCRIBE; }
+
+bool redis_pin_listens(const struct conn *up) {
+    const struct redis_up *u = redis_up((struct conn *)up);
+    return u->channels || u->patterns || u->shard_channels || (up->tail && subscribes(up->tail->tag));
+}
+
+/* A RESP2 connection with subscriptions takes no other commands, though a RESP3 client may give them: before a server that
+ * speaks RESP2 only, such a client has one connection for its subscriptions and one for what else it borrows. As long as a
+ * connection isn't open, it may turn out to speak RESP2. */
+bool redis_pin_takes(const struct conn *down, const struct conn *up, bool subscription) {
+    if (redis_down((struct conn *)down)->resp == 2 || redis_up((struct conn *)up)->resp == 3) return true;
+    return redis_pin_listens(up) == subscription;
+}
+
+static struct conn *pin_for(struct conn *down, const struct endpoint *ep, bool subscription) {
+    struct conn *found = NULL;
+    for (struct conn *up = redis_down(down)->pins; up; up = redis_up(up)->next_pin)
+        if (up->endpoint == ep && redis_pin_takes(down, up, subscription) && (!found || redis_pin_listens(up)))
+            found = up; /* a RESP2 client that has both (it was a RESP3 client before) is a subscriber */
+    return found;
+}
+
 struct conn *redis_pin_of(struct conn *down, const struct endpoint *ep) {
-    struct conn *up = redis_down(down)->pins;
-    while (up && up->endpoint != ep) up = redis_up(up)->next_pin;
-    return up;
+    return pin_for(down, ep, false);
+}
+
+bool redis_pin_in_turn(struct conn *down, const struct endpoint *ep, const struct conn *target) {
+    bool listener = target && redis_up((struct conn *)target)->resp == 2 && redis_pin_listens(target);
+    bool others = listener && down->streams > target->streams; /* on the shared connection */
+    if (redis_down(down)->resp != 3) return true;
+    for (struct conn *up = redis_down(down)->pins; up; up = redis_up(up)->next_pin)
+        if (up->endpoint == ep && up != target) others |= up->state != CONN_OPEN || (up->streams && down->streams);
+    if (others) conn_wait(down, down->streams ? 1 : 0, 0); /* without streams (CLIENT REPLY OFF): until it is open */
+    return !others;
 }
 
 static void link_pin(struct conn *down, struct conn *up) {
@@ -38,11 +69,13 @@ static enum took fail_request(const struct redis_request *q, struct upstream *u,
 }
 
 /* The client's connection to ep, borrowed if need be. NULL and *t set when there is none (yet). */
-static struct conn *pin(const struct redis_request *q, struct upstream *u, struct endpoint *ep, enum took *t) {
-    struct conn *c = q->down, *up = redis_pin_of(c, ep);
+static struct conn *pin(const struct redis_request *q, struct upstream *u, struct endpoint *ep, bool subscription,
+                        enum took *t) {
+    struct conn *c = q->down, *up = pin_for(c, ep, subscription);
     enum failure why;
-    if (up) return up;
     *t = WAIT;
+    if (!redis_pin_in_turn(c, ep, up)) return NULL;
+    if (up) return up;
     if (c->streams) { /* what it asked before on the shared connection must be answered first, or the order is lost */
         conn_wait(c, 1, 0);
         return NULL;
@@ -64,8 +97,6 @@ static void send_cleanup(struct conn *up, struct slice command, enum redis_tag t
     stream_send(s, up, command.p, command.n);
 }
 
-static bool subscribes(enum redis_tag tag) { return tag >= TAG_SUBSCRIBE && tag <= TAG_SUNSUBSCRIBE; }
-
 static enum took start_raw(struct conn *c, struct conn *up, const struct redis_request *q) {
     redis_down(c)->special |= SPECIAL_RAW;
     redis_up(up)->raw = redis_up(up)->sticky = true;
@@ -79,7 +110,7 @@ enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32
     struct redis_down *d = redis_down(c);
     enum took t = TOOK;
     if (!ep) return fail_request(q, u, FAIL_NO_ENDPOINT);
-    struct conn *up = pin(q, u, ep, &t);
+    struct conn *up = pin(q, u, ep, subscribes(tag), &t);
     if (!up) return t;
     if ((q->large || tag == TAG_RAW) && up->state != CONN_OPEN) { /* the rest must not overtake the head */
         conn_wait(c, 0, 0);
@@ -169,7 +200,7 @@ void redis_pin_lost(struct conn *down, struct conn *up) {
     bool mattered = holds(redis_up(up)) || d->transaction == up || (d->body && d->body_up == up);
     unlink_pin(down, up);
     if (mattered) conn_finish(down);
-    else conn_unpause(down, PAUSE_WAIT);
+    else conn_wake(down);
 }
 
 /* ---- which commands ---- */
@@ -277,7 +308,7 @@ static enum took settle_shard(const struct redis_request *q, struct upstream *u,
     struct redis_down *d = redis_down(q->down);
     enum took t = TOOK;
     if (!ep) return fail_request(q, u, FAIL_NO_ENDPOINT);
-    struct conn *up = pin(q, u, ep, &t);
+    struct conn *up = pin(q, u, ep, false, &t);
     if (!up) return t;
     send_cleanup(up, SLICE("*1\r\n$5\r\nMULTI\r\n"), TAG_MULTI);
     struct resp_request r = {0};

@@ -21,17 +21,8 @@ static void push(struct conn *up, const uint8_t *bytes, size_t size) {
     const uint8_t *p = frame.p;
     size_t n = frame.n;
     struct stream *first = d->head;
-    if (first && first->started && !first->done && first->up != up) {
-        struct stream *s = stream_new(up->core, d);
-        if (!s) {
-            conn_doom(d, FAIL_INTERNAL);
-            return;
-        }
-        stream_reply(s, p, n);
-        stream_finish_down(s);
-    } else {
-        conn_send(d, p, n);
-    }
+    if (first && first->started && !first->done && first->up != up) stream_interject(d, p, n);
+    else conn_send(d, p, n);
     if (d->out.bytes + d->held > d->listener->client_buffer) {
         d->listener->stat[LISTENER_slow_clients]++;
         conn_doom(d, FAIL_SLOW_CLIENT);

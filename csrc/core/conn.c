@@ -205,7 +205,7 @@ void conn_ready(struct conn *c) {
     conn_mark_dirty(c);
     conn_note_full(c);
     conn_arm_timer(c);
-    if (c->owner) conn_unpause(c->owner, PAUSE_WAIT);
+    if (c->owner) conn_wake(c->owner);
     else if (!c->exclusive) pool_serve(c->endpoint); /* it takes more now than while it was opened */
     else if (c->streams == 0) pool_give_back(c);     /* who wanted it has gone meanwhile */
 }

@@ -140,6 +140,10 @@ void conn_unpause(struct conn *c, enum pause why);
 /* Down: pauses (WAIT); feed() gets its unconsumed bytes again when somebody unpauses, when fewer than `below` streams are
  * open (0: regardless), or at when_ms (0: no limit), then with wait_expired set (feed clears it). */
 void conn_wait(struct conn *c, uint32_t below, uint64_t when_ms);
+/* What a wait regardless of streams may have been for has come. */
+static inline void conn_wake(struct conn *c) {
+    if (!c->wait_below) conn_unpause(c, PAUSE_WAIT);
+}
 /* Re-arms the connection's one timer after its deadlines changed. */
 void conn_arm_timer(struct conn *c);
 /* Half-closes our side once everything queued is written; closes when the other side is half-closed as well. */

@@ -174,6 +174,26 @@ static void count_operation_error(struct stream *s, uint32_t i) {
     if (s->op_base && s->op[i]) s->op_base[s->op[i] + OPERATION_errors_total]++;
 }
 
+void stream_interject(struct conn *d, const uint8_t *p, size_t n) {
+    struct stream *first = d->head, *s = first->down_next;
+    if (!s || !s->interjected) {
+        if (!(s = stream_new(d->core, d))) {
+            conn_doom(d, FAIL_INTERNAL);
+            return;
+        }
+        s->interjected = true;
+        if (s->down_prev != first) { /* from the end of the list to its second place */
+            struct stream *next = first->down_next;
+            d->tail = s->down_prev, d->tail->down_next = NULL;
+            s->down_prev = first, s->down_next = next;
+            first->down_next = next->down_prev = s;
+        }
+    }
+    s->done = false; /* while its bytes grow */
+    stream_reply_slow(s, p, n);
+    s->done = true;
+}
+
 void stream_count_one(struct stream *s) {
     struct upstream *u = s->upstream;
     if (likely(u != NULL)) {

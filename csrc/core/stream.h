@@ -59,6 +59,7 @@ struct stream {
     bool replayable;      /* may be dispatched again over a shared connection while no byte of it has left */
     bool queued;          /* on its endpoint's queue for a connection */
     struct endpoint *queued_at;
+    bool interjected; /* nobody's reply: stands behind the one that was on its way (stream_interject) */
     bool unordered;   /* its reply may leave before those of earlier requests: the protocol tells them apart by id */
     uint8_t tag;      /* codec's */
     uint64_t wire_id; /* multiplexed protocols: its id on the upstream connection (idmap.h) */
@@ -86,6 +87,8 @@ static inline void stream_end_one(struct stream *s);
 void stream_count_one(struct stream *s);
 /* Bytes of s's reply, in order. */
 void stream_reply_slow(struct stream *s, const uint8_t *p, size_t n);
+/* Bytes that nobody asked for, behind the reply that d is being sent (its first stream has begun) and before all others. */
+void stream_interject(struct conn *d, const uint8_t *p, size_t n);
 /* The reply is complete: counts it, leaves the up list, and the down list when its turn has come. May free s. */
 void stream_end(struct stream *s);
 /* The reply is complete towards the client while `s` stays on the up list (or never was on one). May free s. */

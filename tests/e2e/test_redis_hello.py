@@ -5,11 +5,15 @@ Spec: https://redis.io/docs/latest/commands/hello/
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from mosnpy.testing.front import Front
-from mosnpy.testing.resp import Node, parse
-from mosnpy.testing.waiting import until
+from mosnpy.testing.process import ProxyProcess
+from mosnpy.testing.redis_server import RedisServer
+from mosnpy.testing.resp import Node, Wire, parse
+from mosnpy.testing.waiting import free_port, until
 
 FIELDS = ["server", "version", "proto", "id", "mode", "role", "modules"]
 
@@ -236,3 +240,112 @@ class TestServerWithoutResp3:
         assert wire.ask("SUBSCRIBE", "ch") == b">3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n"
         assert other.ask("PUBLISH", "ch", "hi") == b":1\r\n"
         assert wire.reply() == b">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n"
+
+    def test_watch_and_subscription_side_by_side(self, old_proxied: Front) -> None:
+        """Whichever comes first, each has its connection; the one that watches still does after the other has gone."""
+        for first, second in (("WATCH", "SUBSCRIBE"), ("SUBSCRIBE", "WATCH")):
+            wire, other = old_proxied.wire(3), old_proxied.wire()
+            for word in (first, second):
+                assert wire.ask(word, "w")[:1] in (b"+", b">")
+            assert wire.ask("UNSUBSCRIBE", "w") == b">3\r\n$11\r\nunsubscribe\r\n$1\r\nw\r\n:0\r\n"
+            other.ok("SET", "w", first)
+            assert wire.ask_all(["MULTI"], ["GET", "w"], ["EXEC"])[-1] == b"_\r\n"
+            assert wire.ask("GET", "none") == b"_\r\n"
+
+    def test_a_pipeline_keeps_its_order_over_both_connections(self, old_proxied: Front) -> None:
+        wire = old_proxied.wire(3)
+        wire.ok("SELECT", 7)  # nothing is connected there yet: what the server speaks shows only later
+        message = b">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n"
+        for _ in range(20):
+            for words in (
+                ["MULTI"], ["HGETALL", "none"], ["EXEC"], ["SUBSCRIBE", "ch"], ["PUBLISH", "ch", "hi"],
+                ["MULTI"], ["HGETALL", "none"], ["EXEC"], ["UNSUBSCRIBE", "ch"], ["PUBLISH", "ch", "hi"],
+            ):  # fmt: skip
+                wire.send(*words)
+            replies = wire.replies(11)
+            assert replies.index(message) in range(4, 9)
+            replies.remove(message)
+            transaction = [b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n%0\r\n"]
+            assert replies[:3] == replies[5:8] == transaction
+            assert [replies[at] for at in (4, 9)] == [b":1\r\n", b":0\r\n"]
+
+    def test_messages_keep_their_order_between_large_replies(self, old_proxied: Front) -> None:
+        wire, other = old_proxied.wire(3), old_proxied.wire()
+        wire.ok("SET", "big", "v" * 1_000_000)
+        wire.ask("SUBSCRIBE", "ch")
+        for _ in range(20):
+            wire.send("GET", "big")
+        assert other.ask_all(*[("PUBLISH", "ch", number) for number in range(300)]) == [b":1\r\n"] * 300
+        seen = wire.replies(320)
+        assert [parse(raw).members[2].value for raw in seen if raw[:1] == b">"] == [b"%d" % at for at in range(300)]
+
+    def test_messages_come_before_the_end_of_the_session(self, old_proxied: Front) -> None:
+        for _ in range(30):
+            wire = old_proxied.wire(3)
+            wire.ask("SUBSCRIBE", "ch")
+            wire.send("PUBLISH", "ch", "hi")
+            wire.send("RESET")
+            replies = wire.replies(3)
+            assert sorted(raw[:1] for raw in replies[:2]) == [b":", b">"]
+            assert replies[2] == b"+RESET\r\n"
+            wire.close()
+
+    def test_hello_with_credentials_while_a_connection_is_borrowed(self, old_proxied: Front) -> None:
+        """The server knows no HELLO, but the AUTH that is in it."""
+        old_proxied.server.command("ACL", "SETUSER", "alice", "on", ">pw", "~*", "&*", "+@all")
+        wire = old_proxied.wire()
+        wire.ok("WATCH", "w")
+        assert wire.ask("HELLO", 3, "AUTH", "alice", "wrong").startswith(b"-WRONGPASS")
+        assert wire.ask("GET", "none") == b"$-1\r\n"
+        assert fields(wire.hello(3, "AUTH", "alice", "pw"))["proto"].value == b"3"
+        replies = wire.ask_all(["ACL", "WHOAMI"], ["MULTI"], ["ACL", "WHOAMI"], ["GET", "none"], ["EXEC"])
+        assert [replies[0], replies[-1]] == [b"$5\r\nalice\r\n", b"*2\r\n$5\r\nalice\r\n_\r\n"]
+
+    def test_a_subscriber_goes_back_to_resp2(self, old_proxied: Front) -> None:
+        wire, other = old_proxied.wire(3), old_proxied.wire()
+        wire.ask("SUBSCRIBE", "ch")
+        wire.ok("SELECT", 1)
+        assert wire.hello(2).kind == "*"
+        assert other.ask("PUBLISH", "ch", "hi") == b":1\r\n"
+        assert wire.reply() == b"*3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n"
+        assert wire.ask("GET", "none").startswith(b"-ERR Can't execute 'get'")
+        assert wire.ask("UNSUBSCRIBE", "ch") == b"*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n"
+        assert wire.ask("GET", "none") == b"$-1\r\n"
+
+
+def test_resp3_that_is_off_is_never_asked_for(
+    start_proxy: Callable[..., ProxyProcess], main_server: RedisServer
+) -> None:
+    """HELLO 3 over a connection that others share, or that has been borrowed, would change what it speaks."""
+    main_server.clean()
+    port = free_port()
+    start_proxy({
+        "listeners": {"front": {"bind": f"127.0.0.1:{port}", "protocol": "redis", "to": "main"}},
+        "upstreams": {"main": {"protocol": "redis", "endpoints": [main_server.endpoint], "resp3": "off"}},
+    })  # fmt: skip
+    wire, watcher = Wire(("127.0.0.1", port)), Wire(("127.0.0.1", port))
+    watcher.ok("WATCH", "w")
+    for one in (wire, watcher):
+        answer = fields(one.hello(3))
+        assert (answer["proto"].value, answer["version"].value) == (b"3", b"7.0.15")
+        assert one.ask("HGETALL", "none") == b"%0\r\n"
+    assert watcher.ask_all(["MULTI"], ["HGETALL", "none"], ["EXEC"])[-1] == b"*1\r\n%0\r\n"
+    listed = main_server.command("CLIENT", "LIST").value or b""
+    assert b" cmd=hgetall" in listed or b" cmd=exec" in listed
+    assert all(b" resp=2" in line for line in listed.splitlines() if b" cmd=client|list" not in line)
+
+
+def test_changes_hold_while_replies_are_off(front: Front) -> None:
+    wire = front.wire()
+    for words in (
+        ["CLIENT", "REPLY", "OFF"],
+        ["SELECT", 3],
+        ["SET", "there", 1],
+        ["HELLO", 3],
+        ["CLIENT", "REPLY", "ON"],
+    ):
+        wire.send(*words)
+    assert wire.reply() == b"+OK\r\n"
+    assert wire.ask_all(["GET", "there"], ["GET", "none"], ["SELECT", 0], ["GET", "there"]) == [
+        b"$1\r\n1\r\n", b"_\r\n", b"+OK\r\n", b"_\r\n"
+    ]  # fmt: skip
