@@ -30,6 +30,7 @@ def test_the_core_accepts_the_whole_table() -> None:
         "generation": 1,
         "busy_poll_us": 0,
         "listeners": [],
+        "tables": [],
         "upstreams": [],
         "codecs": {"redis": section},
     }
