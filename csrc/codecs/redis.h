@@ -2,7 +2,7 @@
  *   redis.c         the codec value: options, attributes, life of a connection
  *   redis_down.c    requests: parse, admit, choose where to
  *   redis_up.c      replies: handshake of a lane, matching replies to requests, pushes
- *   redis_pin.c     what belongs to one client: transactions, blocking commands, subscriptions
+ *   redis_pin.c     what belongs to one client: blocking commands, subscriptions, and (redis_transaction.c) transactions
  *   redis_session.c HELLO, AUTH, SELECT, RESET; redis_client.c CLIENT …
  *   redis_change.c  how a server is asked about the first three
  *   redis_pubsub.c  subscriptions and MONITOR: frames nobody asked for
@@ -196,6 +196,12 @@ bool redis_pin_takes(const struct conn *down, const struct conn *up, bool subscr
 /* The next request may go to `target` (NULL: shared). False: what was asked on other connections to ep comes first; the
  * client waits. */
 bool redis_pin_in_turn(struct conn *down, const struct endpoint *ep, const struct conn *target);
+/* The client's connection to ep, borrowed if need be. NULL and *t set when there is none (yet). */
+struct conn *redis_pin(const struct redis_request *q, struct upstream *u, struct endpoint *ep, bool subscription,
+                       enum took *t);
+enum took redis_fail_request(const struct redis_request *q, struct upstream *u, enum failure why);
+/* A command of the proxy's own on a borrowed connection: nobody hears its reply, `tag` says what it means. */
+void redis_send_cleanup(struct conn *up, struct slice command, enum redis_tag tag);
 /* Sends q on a connection of its own. */
 enum took redis_pinned(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms, struct endpoint *ep,
                        enum redis_tag tag);
@@ -205,11 +211,15 @@ void redis_unpin_all(struct conn *down);
 void redis_pin_lost(struct conn *down, struct conn *up);
 bool redis_is_blocking(const struct redis_request *q);
 enum redis_tag redis_tag_of(const struct redis_request *q);
+
+/* redis_transaction.c */
 /* The request's keys live on one endpoint, `ep`. */
 bool redis_keys_on(const struct redis_request *q, struct upstream *u, const struct endpoint *ep);
 /* A queued command was refused by the proxy: EXEC must fail, as it does when the server refuses one. */
 void redis_poison(struct conn *down);
 enum took redis_transaction(const struct redis_request *q, struct upstream *u, uint32_t timeout_ms);
+
+/* redis_pubsub.c */
 ssize_t redis_pubsub_frame(struct conn *up, const uint8_t *p, size_t n);
 
 /* redis_session.c: commands the proxy answers. PASS: it is not one of them. */
