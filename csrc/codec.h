@@ -91,8 +91,9 @@ struct codec {
     void (*hangup)(struct conn *c);
     /* True while an idle client must not be timed out (subscriptions). */
     bool (*busy)(const struct conn *c);
-    /* Frees core->codec_state of this codec. */
+    /* Frees core->shared[shared]. NULL: nothing is kept. */
     void (*core_close)(void *state);
+    uint8_t shared; /* enum core_shared */
     /* The exclusive upstream connection `up` this client borrowed is gone; nothing may point to it afterwards. */
     void (*pin_lost)(struct conn *down, struct conn *up);
 };

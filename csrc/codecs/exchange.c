@@ -11,7 +11,7 @@
 #define FOREVER_MS (365ull * 24 * 3600 * 1000)
 
 struct http_state *http_state(struct core *core) {
-    void **at = &core->codec_state[codec_index(&http1_codec)];
+    void **at = &core->shared[SHARED_HTTP];
     if (likely(*at != NULL)) return *at;
     struct http_state *state = calloc(1, sizeof *state);
     if (!state) return NULL;

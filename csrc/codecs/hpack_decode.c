@@ -96,9 +96,9 @@ static bool copy_entry(struct reading *r, const struct hpack_entry *e, bool name
     uint8_t *to = r->arena->p + r->arena->used;
     if (size) hpack_copy(to, hpack_entry_bytes(r->d, e), size);
     r->arena->used += size;
-    f->name = e->known ? hpack_known_text(e->known) : slice_of(to, name);
-    f->value = slice_of(to + name, size - name);
-    f->id = e->id, f->drop = f->never = false;
+    *f = (struct http_field){.name = e->known ? hpack_known_text(e->known) : slice_of(to, name),
+                             .value = slice_of(to + name, size - name),
+                             .id = e->id};
     return true;
 }
 
@@ -161,9 +161,10 @@ static int literal(struct reading *r, unsigned prefix, bool insert) {
     if (!read_text(r, &value) || !unfold(r, &value)) return HPACK_BROKEN;
     if (unlikely(name.text.huffman || value.huffman) && (!measure(&name.text) || !measure(&value))) return HPACK_BROKEN;
     if (likely(accept(r, (uint64_t)name.text.size + value.size))) {
-        struct http_field *f = &r->fields[r->count++];
-        f->name = slice_of(name.text.p, name.text.n), f->value = slice_of(value.p, value.n);
-        f->id = name.id, f->drop = false, f->never = never;
+        r->fields[r->count++] = (struct http_field){.name = slice_of(name.text.p, name.text.n),
+                                                    .value = slice_of(value.p, value.n),
+                                                    .id = name.id,
+                                                    .never = never};
     }
     return insert ? hpack_insert(r->d, name.known, name.id, name.text, value) : 0;
 }

@@ -4,8 +4,10 @@
 
 #include <stdlib.h>
 
-#define ROW(name, value, id) \
-    { {(const uint8_t *)(name), sizeof(name) - 1}, {(const uint8_t *)(value), sizeof(value) - 1}, id, false, false }
+#define TEXT(s) \
+    { (const uint8_t *)(s), sizeof(s) - 1 }
+#define ROW(key, text, which) \
+    { .name = TEXT(key), .value = TEXT(text), .id = which }
 const struct http_field hpack_static[HPACK_STATIC + 1] = {
     ROW("", "", HN_OTHER),
     ROW(":authority", "", HN_OTHER),

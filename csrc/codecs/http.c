@@ -205,6 +205,7 @@ bool http_list_has(struct slice value, const char *token) {
 }
 
 struct http_field *http_find(const struct http_head *h, enum http_name id) {
+    if (h->absent >> id & 1) return NULL;
     for (uint32_t i = 0; i < h->count; i++)
         if (h->fields[i].id == id && !h->fields[i].drop) return &h->fields[i];
     return NULL;
@@ -212,6 +213,7 @@ struct http_field *http_find(const struct http_head *h, enum http_name id) {
 
 bool http_add(struct http_head *h, enum http_name id, struct slice name, struct slice value) {
     if (h->count >= h->capacity) return false;
+    h->absent &= ~(1u << id);
     h->fields[h->count++] = (struct http_field){.name = name, .value = value, .id = (uint8_t)id};
     return true;
 }

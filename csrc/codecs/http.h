@@ -67,6 +67,7 @@ struct http_field {
     uint8_t id; /* enum http_name */
     bool drop;  /* not to be forwarded */
     bool never; /* came as a literal that must never be indexed, and must leave as one (RFC 7541 §6.2.3) */
+    bool line;  /* HTTP/1: came as "name: value" CR LF, with just these bytes between and behind the two slices */
 };
 
 struct http_head {
@@ -84,6 +85,7 @@ struct http_head {
     struct slice reason;       /* HTTP/1 responses */
     struct slice upgrade;      /* value of Upgrade when Connection names it; HTTP/2: value of :protocol (RFC 8441) */
     struct http_field *fields; /* without pseudo-fields; Host is among them in HTTP/1 */
+    uint32_t absent;           /* bits 1 << enum http_name: fields has none of them. 0 where nobody has looked */
     uint32_t count, capacity;  /* capacity leaves room to append */
 };
 

@@ -3,15 +3,12 @@
 
 /* ---- writing ---- */
 
-/* "Name: value" as it came, so that it can be copied in one piece with its neighbours? */
+/* "name: value" as it came, so that it can be copied in one piece with its neighbours? One that got another value since is not. */
 static inline bool in_one_piece(const struct http_field *f) {
-    const uint8_t *colon = f->name.p + f->name.n;
-    return f->value.p == colon + 2 && colon[0] == ':' && colon[1] == ' ';
+    return f->line && f->value.p == f->name.p + f->name.n + 2;
 }
-
 static inline bool adjacent(const struct http_field *f, const struct http_field *next) {
-    const uint8_t *end = f->value.p + f->value.n;
-    return next->name.p == end + 2 && end[0] == '\r' && end[1] == '\n';
+    return next->name.p == f->value.p + f->value.n + 2;
 }
 
 uint8_t *http1_put_fields(uint8_t *to, const uint8_t *end, const struct http_field *f, uint32_t count) {
@@ -126,4 +123,5 @@ const struct codec http1_codec = {
     .hangup = http1_down_hangup,
     .reply_failure = http_reply_failure,
     .core_close = http_core_close,
+    .shared = SHARED_HTTP,
 };

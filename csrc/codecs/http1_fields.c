@@ -58,7 +58,7 @@ static inline void read_usual_lines(struct http1_cursor *c) {
         const uint8_t *v = p + n + 2, *cr = http_scan_ascii(v, end, lo);
         if (unlikely(*v <= ' ' || end - cr < 2 || http_load16(cr) != HTTP_PAIR('\r', '\n') || cr[-1] == ' ')) break;
         const struct http_name_slot *slot = &http_name_slots[HTTP_NAME_SLOT(n, p[0] | 0x20u, p[n - 1] | 0x20u)];
-        *f = (struct http_field){.name = {p, n}, .value = {v, (size_t)(cr - v)}};
+        *f = (struct http_field){.name = {p, n}, .value = {v, (size_t)(cr - v)}, .line = true};
         if (slot->n == n) {
             __m128i same = _mm_cmpeq_epi8(_mm_or_si128(name, _mm_set1_epi8(0x20)), http_load(slot->text));
             if (((unsigned)_mm_movemask_epi8(same) | ~0u << n) == ~0u) {

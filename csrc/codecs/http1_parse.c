@@ -284,7 +284,7 @@ ssize_t http1_request(const uint8_t *p, size_t n, size_t *scanned, const struct 
     int r = skip_empty_lines(&c);
     if (r > 0) r = request_line(&c, limits, h);
     if (r > 0) r = http1_read_fields(&c);
-    h->count = c.count;
+    h->count = c.count, h->absent = ~c.seen;
     int error = r > 0 ? finish_request(&c, h) : 0;
     return verdict(&c, error < 0 ? error : r, n, scanned, limits);
 }
@@ -307,7 +307,7 @@ ssize_t http1_response(const uint8_t *p, size_t n, size_t *scanned, const struct
                             .capacity = capacity};
     int r = status_line(&c, h);
     if (r > 0) r = http1_read_fields(&c);
-    h->count = c.count;
+    h->count = c.count, h->absent = ~c.seen;
     int error = r > 0 ? finish_response(&c, h) : 0;
     return verdict(&c, error < 0 ? error : r, n, scanned, limits);
 }

@@ -51,4 +51,5 @@ const struct codec http2_codec = {
     .drain = http2_down_drain,
     .busy = http2_down_busy,
     .core_close = free,
+    .shared = SHARED_HTTP2,
 };

@@ -6,7 +6,7 @@
 const uint8_t http2_leave_ping[8] = {'l', 'e', 'a', 'v', 'i', 'n', 'g', 0};
 
 struct http2_state *http2_state(struct core *core) {
-    void **at = &core->codec_state[codec_index(&http2_codec)];
+    void **at = &core->shared[SHARED_HTTP2];
     if (likely(*at != NULL)) return *at;
     struct http2_state *state = malloc(sizeof *state);
     if (!state) return NULL;

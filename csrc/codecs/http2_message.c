@@ -38,6 +38,7 @@ struct facts {       /* of the regular fields */
     uint64_t length; /* UINT64_MAX: no content-length */
     struct slice host;
     uint32_t hosts, cookies;
+    uint32_t ids; /* bits 1 << enum http_name of those there */
     bool te_trailers, expect;
 };
 
@@ -75,6 +76,7 @@ static enum http2_malformed check_fields(struct http_field *fields, uint32_t cou
             if (likely(lower_token(f->name))) continue;
             return f->name.n && f->name.p[0] == ':' ? H2M_PSEUDO : H2M_NAME;
         }
+        facts->ids |= 1u << f->id;
         enum http2_malformed why = known_field(f, facts);
         if (unlikely(why)) return why;
     }
@@ -221,7 +223,7 @@ enum http2_malformed http2_request(struct http_field *fields, uint32_t count, ui
     if (!why && unlikely(facts.cookies > 1)) why = join_cookies(h, arena);
     if (!why && end && facts.length != UINT64_MAX && facts.length > 0) why = H2M_LENGTH;
     if (why) return why;
-    h->te_trailers = facts.te_trailers, h->expect = facts.expect;
+    h->te_trailers = facts.te_trailers, h->expect = facts.expect, h->absent = ~facts.ids;
     set_body(h, facts.length, end);
     return H2M_OK;
 }
@@ -239,6 +241,7 @@ enum http2_malformed http2_response(struct http_field *fields, uint32_t count, u
     h->fields = fields + 1, h->count = count - 1, h->capacity = capacity - 1;
     enum http2_malformed why = check_fields(h->fields, h->count, &facts);
     if (why) return why;
+    h->absent = ~facts.ids;
     if (n < 200 && end) return H2M_PSEUDO; /* §8.1: an interim response ends nothing */
     bool bodiless = method == HTTP_HEAD || n == 304 || n == 204;
     if (end && !bodiless && facts.length != UINT64_MAX && facts.length > 0 && method != HTTP_CONNECT) return H2M_LENGTH;

@@ -11,16 +11,28 @@
 
 /* ---- what rules see ---- */
 
+/* Any of A to Z? Eight bytes at a time: bit 7 of a byte says whether it is from 'A' on, and not from 'Z' + 1 on, and ASCII. */
+static bool has_upper(struct slice s) {
+    const uint64_t ones = 0x0101010101010101, high = 0x80 * ones;
+    uint64_t found = 0, w;
+    size_t i = 0;
+    for (; i + 8 <= s.n; i += 8) {
+        memcpy(&w, s.p + i, 8);
+        uint64_t low = w & ~high;
+        found |= (low + (0x80 - 'A') * ones) & ~(low + (0x7f - 'Z') * ones) & ~w & high;
+    }
+    for (; i < s.n; i++) found |= s.p[i] >= 'A' && s.p[i] <= 'Z';
+    return found != 0;
+}
+
 /* host[:port] without the port, in lower case, and without the dot at the end that makes a name absolute: it is the same host, and
  * rules about it must hold (RFC 3986 §3.2.2). Part of the authority itself where nothing else changes. */
 static struct slice host_of(struct slice authority, struct http_arena *arena) {
     struct slice host = authority;
-    bool upper = false;
     const uint8_t *colon = memrchr(host.p, ':', host.n);
     if (colon && (host.p[0] != '[' || (colon > host.p && colon[-1] == ']'))) host.n = (size_t)(colon - host.p);
     if (host.n > 1 && host.p[host.n - 1] == '.') host.n--;
-    for (size_t i = 0; i < host.n; i++) upper |= host.p[i] >= 'A' && host.p[i] <= 'Z';
-    uint8_t *to = upper ? http_arena_take(arena, host.n) : NULL;
+    uint8_t *to = has_upper(host) ? http_arena_take(arena, host.n) : NULL;
     if (!to) return host;
     for (size_t i = 0; i < host.n; i++)
         to[i] = (uint8_t)(host.p[i] >= 'A' && host.p[i] <= 'Z' ? host.p[i] | 0x20 : host.p[i]);
@@ -100,6 +112,7 @@ static uint8_t *put(uint8_t *to, struct slice s) {
 static struct slice join(struct http_head *h, enum http_name id, struct slice last, struct http_arena *arena) {
     size_t n = last.n;
     uint32_t found = 0;
+    if (h->absent >> id & 1) return last;
     for (uint32_t i = 0; i < h->count; i++)
         if (h->fields[i].id == id && !h->fields[i].drop) n += h->fields[i].value.n + 2, found++;
     if (!found) return last;
@@ -116,6 +129,7 @@ static struct slice join(struct http_head *h, enum http_name id, struct slice la
 }
 
 static void drop_all(struct http_head *h, enum http_name id) {
+    if (h->absent >> id & 1) return;
     for (uint32_t i = 0; i < h->count; i++)
         if (h->fields[i].id == id) h->fields[i].drop = true;
 }

@@ -7,7 +7,7 @@
 /* ---- what a core's redis connections share ---- */
 
 struct redis_core *redis_core_of(struct core *core) {
-    void **slot = &core->codec_state[codec_index(&redis_codec)];
+    void **slot = &core->shared[SHARED_REDIS];
     if (unlikely(!*slot)) *slot = calloc(1, sizeof(struct redis_core));
     return *slot;
 }
@@ -312,5 +312,6 @@ const struct codec redis_codec = {
     .reply_failure = reply_failure,
     .busy = busy,
     .core_close = core_close,
+    .shared = SHARED_REDIS,
     .pin_lost = redis_pin_lost,
 };

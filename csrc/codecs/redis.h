@@ -34,7 +34,7 @@ struct redis_identity {
     uint8_t bytes[];
 };
 
-struct redis_core { /* what all redis connections of one core share: core->codec_state */
+struct redis_core { /* what all redis connections of one core share: core->shared */
     struct redis_identity *identities;
     uint32_t next_identity;
     uint64_t pause_until_ms; /* CLIENT PAUSE of the proxy's clients */

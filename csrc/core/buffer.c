@@ -47,10 +47,22 @@ static void link_chunk(struct queue *q, struct chunk *c) {
     q->tail = c;
 }
 
+/* The usual case: something short for an empty queue, and a chunk at hand. */
+static inline bool begin_queue(struct chunk_pool *pool, struct queue *q, const void *p, size_t n) {
+    struct chunk *c = pool->free;
+    if (q->tail || !c || n - 1 >= CHUNK_SIZE) return false; /* n == 0 wraps: an empty queue holds no chunk */
+    pool->free = c->next, pool->free_count--, pool->live++;
+    c->next = NULL, c->start = 0, c->end = (uint32_t)n;
+    q->head = q->tail = c, q->bytes = n;
+    memcpy(c->data, p, n);
+    return true;
+}
+
 /* Fills the last chunk up and puts the rest into one new chunk. The chunk comes first: without memory nothing has
  * changed. */
 int queue_append_slow(struct chunk_pool *pool, struct queue *q, const void *data, size_t n) {
     const uint8_t *p = data;
+    if (likely(begin_queue(pool, q, p, n))) return 0;
     size_t room = q->tail ? q->tail->cap - q->tail->end : 0, first = min_size(room, n);
     struct chunk *c = NULL;
     if (n > first && !(c = chunk_new(pool, n - first))) return -1;

@@ -231,7 +231,8 @@ uint64_t core_free(struct core *core) {
     for (uint32_t i = 0; core->conn_slabs && i <= core->any_slab; i++)
         leaked += core->conn_slabs[i].live, slab_free(&core->conn_slabs[i]);
     for (uint32_t i = 0; codecs[i]; i++)
-        if (core->codec_state[i]) codecs[i]->core_close(core->codec_state[i]);
+        if (codecs[i]->core_close && core->shared[codecs[i]->shared])
+            codecs[i]->core_close(core->shared[codecs[i]->shared]);
     slab_free(&core->streams);
     chunk_pool_free(&core->chunks);
     free(core->conn_slabs);

@@ -64,6 +64,9 @@ struct mail { /* to the data thread */
     uint32_t timeout_ms;
 };
 
+/* What the connections of a codec, or of several, share within one core: the index into core->shared. */
+enum core_shared { SHARED_REDIS, SHARED_HTTP, SHARED_HTTP2, SHARED_COUNT };
+
 struct core {
     int epfd, wakefd, timerfd, eventsfd;
     uint64_t now_us, now_ms; /* CLOCK_MONOTONIC at the start of the batch */
@@ -98,8 +101,7 @@ struct core {
         drain_farewell_ms; /* from the latter on, clients that never pause are sent away between two requests */
     bool inline_host;      /* epoll fd is watched by another loop: keep the timerfd armed */
     uint64_t timerfd_ms;
-    void
-        *codec_state[8]; /* one pointer per codec (index in codecs[]) for what all its connections of this core share */
+    void *shared[SHARED_COUNT]; /* owned by codecs; NULL until first needed */
     pthread_mutex_t mail_lock;
     struct mail *mail, **mail_tail;
     struct core_event *events, **events_tail;

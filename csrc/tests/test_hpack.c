@@ -25,6 +25,7 @@ static int decode_within(struct hpack_decoder *d, const void *p, size_t n, uint3
                          uint32_t most) {
     struct hpack_arena a = {arena_bytes, arena, 0};
     memset(arena_bytes, 0xee, sizeof arena_bytes);
+    memset(fields, 1, sizeof fields); /* as another head, of HTTP/1 even, left them */
     return hpack_decode(d, guarded(p, n), n, &a, bytes, fields, most, &count, &too_large);
 }
 
@@ -610,6 +611,14 @@ TEST(what_must_never_be_indexed_is_told) { /* §6.2.3: whoever passes it on must
     hpack_decoder_free(d);
 }
 
+TEST(nothing_of_an_earlier_head_is_left_in_a_field) {
+    struct hpack_decoder *d = hpack_decoder_new(4096);
+    CHECK_EQ(decode_hex(d, "0001 6301 64 4001 6501 66 be 82"), 0); /* without and with indexing; both tables */
+    CHECK_EQ(count, 4);
+    for (uint32_t i = 0; i < count; i++) CHECK(!fields[i].drop && !fields[i].never && !fields[i].line);
+    hpack_decoder_free(d);
+}
+
 int main(void) {
     RUN(examples_of_appendix_c_decode);
     RUN(integers_of_appendix_c_1);
@@ -632,5 +641,6 @@ int main(void) {
     RUN(static_names_are_found_in_any_case);
     RUN(pseudo_fields_decode);
     RUN(what_must_never_be_indexed_is_told);
+    RUN(nothing_of_an_earlier_head_is_left_in_a_field);
     return 0;
 }

@@ -114,6 +114,11 @@ TEST(fields_are_appended_while_there_is_room) {
     fields[0].drop = true;
     CHECK(http_find(&h, HN_VIA) == &fields[1]);
     CHECK(!http_find(&h, HN_OTHER));
+
+    struct http_head known = {.fields = fields, .capacity = 2, .absent = ~0u}; /* as a parser says it */
+    CHECK(!http_find(&known, HN_DATE));
+    CHECK(http_add(&known, HN_DATE, SLICE("date"), SLICE("now")));
+    CHECK(http_find(&known, HN_DATE) == &fields[0] && !http_find(&known, HN_VIA));
 }
 
 TEST(hosts) {
