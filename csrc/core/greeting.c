@@ -21,8 +21,11 @@ static bool mentions(struct mpack v, struct slice word) {
     return false;
 }
 
-bool greeting_needed(const struct listener *l, struct mpack map) {
-    bool needed = l->chain_count > 1 || l->chains[0].tls || mentions(map, SLICE("tls.sni"));
+bool greeting_asked_for(struct mpack table) { return mentions(table, SLICE("tls.sni")); }
+
+bool greeting_needed(const struct listener *l) {
+    bool needed = l->chain_count > 1 || l->chains[0].tls;
+    for (uint32_t i = 0; i < l->chains[0].service_count; i++) needed |= l->chains[0].services[i].asks_name;
     for (uint32_t i = 0; i < l->plan->upstream_count; i++) needed |= l->plan->upstreams[i].hash_attr == ATTR_tls_sni;
     return needed;
 }

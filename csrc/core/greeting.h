@@ -11,9 +11,10 @@
 #define GREETING_SILENCE_MS \
     500u /* plaintext is welcome and the client says nothing: its server may have to speak first */
 
-/* Whether clients of this listener are looked at: for TLS, for chains, or because a rule asks for the name. `map`: its part of the
- * plan. */
-bool greeting_needed(const struct listener *l, struct mpack map);
+/* Whether a rule of this routing table, in the form of the plan, asks for the name. */
+bool greeting_asked_for(struct mpack table);
+/* Whether clients of this listener are looked at: for TLS, for chains, or because a rule asks for the name. */
+bool greeting_needed(const struct listener *l);
 /* c (no byte of it was taken yet) greets first. */
 void greeting_begin(struct conn *c);
 /* As feed(), while c->greeting. */

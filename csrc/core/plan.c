@@ -189,6 +189,7 @@ static bool build_table(struct builder *b, struct plan_table *t, struct mpack v)
     if (!t->codec) return fail(b, "unknown codec of a table", codec);
     t->routes = route_table_new(v, t->codec, p->upstream_index, p->upstream_count, b->err, b->err_size);
     if (!t->routes) return false;
+    t->asks_name = greeting_asked_for(v);
     for (uint32_t i = 0; i < route_count(t->routes); i++)
         if (!check_route(b, t->codec, route_at(t->routes, i))) return false;
     return true;
@@ -201,7 +202,7 @@ static bool find_table(struct builder *b, struct service *s, struct slice listen
     const struct plan_table *t = &b->plan->tables[i];
     if (t->codec->attributes != s->codec->attributes || !codecs_related(t->codec, s->codec))
         return fail(b, "a table of another protocol in listener", listener);
-    s->table = t->routes;
+    s->table = t->routes, s->asks_name = t->asks_name;
     return true;
 }
 
@@ -261,7 +262,7 @@ static bool build_listener(struct builder *b, struct listener *l, struct mpack v
     l->client_buffer = read_u32(v, "client_buffer", 64u << 20);
     l->proxy_protocol = mpack_bool(mpack_get(v, "proxy_protocol"), false);
     if (!build_chains(b, l, v)) return false;
-    l->greets = greeting_needed(l, v);
+    l->greets = greeting_needed(l);
     for (uint32_t i = 0; l->chain_count > 1 && i < l->chain_count; i++)
         l->guarded |= l->chains[i].tls && tls_server_asks(l->chains[i].tls);
     return true;

@@ -38,6 +38,7 @@ struct service {
     const struct codec *codec;
     void *options;             /* codec->listener_new */
     struct route_table *table; /* one of the plan's */
+    bool asks_name;            /* a rule of it looks at tls.sni */
 };
 
 /* What is spoken on a connection: one protocol, or several to detect from, maybe within TLS. The first chain is the listener's
@@ -129,6 +130,7 @@ struct plan {
     struct plan_table { /* for messages of every codec with the attributes of this one: services share it */
         const struct codec *codec;
         struct route_table *routes;
+        bool asks_name; /* as of a service */
     } * tables;
     struct {
         const struct codec *codec;
