@@ -249,9 +249,12 @@ def test_many_reloads_at_once(fake_proxy: FakeProxy) -> None:
 
 def test_a_worker_that_dies_during_reloads_gets_the_new_plan(fake_proxy: FakeProxy) -> None:
     fake_proxy.start()
+    killed: set[int] = set()
     for _ in range(5):
         fake_proxy.signal(signal.SIGHUP)
-        until(lambda: fake_proxy.children("worker"), "a worker")[0].kill()
+        alive = until(lambda: [each for each in fake_proxy.children("worker") if each.pid not in killed], "a worker")
+        alive[0].kill()
+        killed.add(alive[0].pid)
     status, answer = fake_proxy.admin("/reload", "POST")
     assert status == 200
     until(
