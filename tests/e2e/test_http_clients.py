@@ -115,7 +115,7 @@ class TestCurl:
         assert len(curl(f"{url}/chunks", version=version)) == 3_000_000
 
     def test_error_status(self, url: str, version: int) -> None:
-        out = subprocess.run(["curl", "-sS", "-m", "5", "--http2-prior-knowledge" if version == 2 else "--http1.1", "-w", " %{http_code}", f"{url}/gone"], capture_output=True, check=True)  # fmt: skip
+        out = subprocess.run(["curl", "-sS", "-m", "5", "--http2-prior-knowledge" if version == 2 else "--http1.1", "-w", " %{http_code}", f"{url}/gone"], capture_output=True, check=True, env=own_environment())  # fmt: skip
         assert out.stdout == b"gone 410"
 
 
