@@ -136,8 +136,10 @@ cdef class Core:
         return self._open().eventsfd
 
     def take_events(self):
-        """What happened since the last call: ("plan", generation), ("drained", None), ("listener_removed", id), and lines
-        for the log: ("info", text), ("warning", text)."""
+        """What happened since the last call: ("plan", generation), ("drained", None), ("listener_removed", id).
+
+        And lines for the log: ("info", text), ("warning", text).
+        """
         cdef int kind = 0
         cdef uint64_t value = 0
         cdef char text[1024]
