@@ -145,10 +145,12 @@ static void whole_block(struct conn *c, uint32_t id, const uint8_t *block, size_
 }
 
 /* A part of a block that is not whole yet is kept, up to the size a whole one may have. */
-static bool keep_fragment(struct conn *c, struct slice part) {
+static bool keep_fragment(struct conn *c, uint32_t id, struct slice part) {
     struct http2 *s = http2(c);
     size_t need = s->block_len + part.n;
     if (need > (size_t)limits_of(c)->head + HTTP2_BLOCK_SLACK) {
+        /* Told as seen (§6.8): clients send a request again whose id is above GOAWAY's, and this one would be too large again. */
+        if (c->side == DOWN && (id & 1) && id > s->last_id) s->last_id = id;
         http2_fail(c, H2_ENHANCE_YOUR_CALM);
         return false;
     }
@@ -176,7 +178,7 @@ static void on_headers(struct conn *c, const struct http2_frame *f, const uint8_
         http2_fail(c, (enum http2_error)error);
     } else if (likely(f->flags & H2_END_HEADERS)) {
         whole_block(c, f->id, part.p, part.n, f->flags & H2_END_STREAM);
-    } else if (keep_fragment(c, part)) {
+    } else if (keep_fragment(c, f->id, part)) {
         s->block_id = f->id, s->block_end = f->flags & H2_END_STREAM;
     }
 }
@@ -185,7 +187,7 @@ static void on_continuation(struct conn *c, const struct http2_frame *f, const u
     struct http2 *s = http2(c);
     bool last = f->flags & H2_END_HEADERS;
     if (f->length < 1024 && !last && http2_flooded(c, FLOOD_EMPTY)) return;
-    if (!keep_fragment(c, slice_of(p, f->length)) || !last) return;
+    if (!keep_fragment(c, f->id, slice_of(p, f->length)) || !last) return;
     uint8_t *block = s->block;
     uint32_t id = s->block_id, n = s->block_len;
     s->block = NULL, s->block_id = s->block_len = s->block_cap = 0;

@@ -97,6 +97,8 @@ def test_continuation_flood(guarded: Guarded) -> None:
         field = literal("x-a", "b" * 1000)
         wire.send_raw(raw_frame(HEADERS, END_STREAM, 1, GET))
         refused(wire, raw_frame(CONTINUATION, 0, 1, field * 10), 20_000)
+        assert wire.link.goaway is not None
+        assert wire.link.goaway[0] == 1  # not one that clients may send again
     guarded.check()
 
 
