@@ -11,13 +11,10 @@ with CutProxy(redis.address) as line:      # mosnpy's endpoint is line.endpoint
 from __future__ import annotations
 
 import asyncio
-import socket
+from collections.abc import Callable
 
-from mosnpy.testing.loop_thread import shared_loop
 from mosnpy.testing.resp import Address
-from mosnpy.testing.waiting import free_port
-
-_LINGER_RST = b"\x01\0\0\0\0\0\0\0"
+from mosnpy.testing.scripted_server import ScriptedServer, reset
 
 
 class _Link:
@@ -28,10 +25,7 @@ class _Link:
 
     def cut(self) -> None:
         for writer in (self.client, self.target):
-            raw = writer.get_extra_info("socket")
-            if raw is not None and raw.fileno() >= 0:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
-            writer.transport.abort()
+            reset(writer)
 
     def finish(self) -> None:
         self.client.close()
@@ -70,82 +64,46 @@ class _Link:
             self.cut()
 
 
-class CutProxy:
+class CutProxy(ScriptedServer):
     def __init__(self, target: Address, port: int = 0) -> None:
-        self.target, self.port = target, port or free_port()
+        super().__init__(port=port)
+        self.target = target
         self.chunk = 0  # bytes passed at a time; 0 = as they come
         self.delay = 0.0  # seconds before each piece
         self.budget: int | None = None  # reply bytes left until the connection that uses them up is ended
         self.gentle = False  # end it with FIN instead of RST
         self.cuts = 0  # connections ended through `budget`
-        self.accepted = 0
         self.passed = 0  # bytes, both directions
         self.links: set[_Link] = set()
         self.may_pass = asyncio.Event()
-        self._server: asyncio.Server | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> CutProxy:
-        shared_loop().call(self._start())
-        return self
+        self.may_pass.set()
 
     def stop(self) -> None:
-        async def on_loop() -> None:
-            await self._refuse()
-            for link in list(self.links):
-                link.cut()
-
-        shared_loop().call(on_loop())
-
-    def refuse(self) -> None:
-        """Stops listening, keeps what is open. `start()` listens again."""
-        shared_loop().call(self._refuse())
+        self.cut()
+        super().stop()
 
     def cut(self) -> None:
         """RST on both sides of every connection."""
-
-        async def on_loop() -> None:
-            for link in list(self.links):
-                link.cut()
-
-        shared_loop().call(on_loop())
+        self._each(_Link.cut)
 
     def finish(self) -> None:
         """FIN on both sides of every connection."""
+        self._each(_Link.finish)
 
-        async def on_loop() -> None:
-            for link in list(self.links):
-                link.finish()
-
-        shared_loop().call(on_loop())
+    def _each(self, act: Callable[[_Link], object]) -> None:
+        self.on_loop(lambda: [act(link) for link in list(self.links)])
 
     def cut_after(self, reply_bytes: int, *, gentle: bool = False) -> None:
         self.gentle = gentle
         self.budget = reply_bytes
 
     def pause(self) -> None:
-        shared_loop().loop.call_soon_threadsafe(self.may_pass.clear)
+        self.on_loop(self.may_pass.clear)
 
     def resume(self) -> None:
-        shared_loop().loop.call_soon_threadsafe(self.may_pass.set)
+        self.release(self.may_pass)
 
-    async def _start(self) -> None:
-        self.may_pass.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True, backlog=1024)
-
-    async def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if isinstance(self.target, str):
                 there, back = await asyncio.open_unix_connection(self.target)
@@ -156,7 +114,6 @@ class CutProxy:
             return
         link = _Link(self, writer, back)
         self.links.add(link)
-        self.accepted += 1
         try:
             await asyncio.gather(link.relay(reader, back, False), link.relay(there, writer, True))
         except asyncio.CancelledError:
@@ -164,9 +121,3 @@ class CutProxy:
         finally:
             self.links.discard(link)
             link.finish()
-
-    def __enter__(self) -> CutProxy:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()

@@ -12,12 +12,10 @@ sees anything, as a plain RESP2 server would; `session` overrides that.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 
-from mosnpy.testing.loop_thread import shared_loop
 from mosnpy.testing.resp import parse, reply_end
-from mosnpy.testing.waiting import free_port
+from mosnpy.testing.scripted_server import ScriptedServer, reset
 
 Request = list[bytes]
 Script = Callable[["Peer", Request], Awaitable[None]]
@@ -47,9 +45,7 @@ class Peer:
 
     def reset(self) -> None:
         """RST: what was written may be lost on the way."""
-        raw = self.writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        self.writer.transport.abort()
+        reset(self.writer)
 
 
 def resp2_session(request: Request) -> bytes | None:
@@ -73,39 +69,17 @@ def no_session(_: Request) -> bytes | None:
     return None
 
 
-class FakeUpstream:
+class FakeUpstream(ScriptedServer):
     """A listening socket with a script behind it. All attributes may be changed while it runs."""
 
     def __init__(
         self, script: Script, *, session: Session = resp2_session, on_connect: Callable[[Peer], Awaitable[None]] | None = None,
         port: int = 0,
     ) -> None:  # fmt: skip
+        super().__init__(port=port, limit=1 << 26)
         self.script, self.session, self.on_connect = script, session, on_connect
-        self.port = port or free_port()
-        self.peers: list[Peer] = []
-        self.accepted = 0
+        self.peers: list[Peer] = []  # open now
         self.requests: list[Request] = []  # those the script saw, over all connections, in order of arrival
-        self._server: asyncio.Server | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> FakeUpstream:
-        shared_loop().call(self._start())
-        return self
-
-    def stop(self) -> None:
-        """Stops listening (new connections are refused) and closes what is open."""
-        shared_loop().call(self._stop())
-
-    def refuse(self) -> None:
-        """Stops listening; open connections stay."""
-        shared_loop().call(self._refuse())
 
     def close_all(self) -> None:
         """FIN on every open connection: what an idle timeout of the server looks like."""
@@ -119,31 +93,11 @@ class FakeUpstream:
         self._each(lambda peer: peer.writer.write(data))
 
     def _each(self, act: Callable[[Peer], object]) -> None:
-        async def on_loop() -> None:
-            for peer in list(self.peers):
-                act(peer)
+        self.on_loop(lambda: [act(peer) for peer in list(self.peers)])
 
-        shared_loop().call(on_loop())
-
-    async def _start(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, reuse_address=True, backlog=1024, limit=1 << 26
-        )
-
-    async def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
-    async def _stop(self) -> None:
-        await self._refuse()
-        for peer in list(self.peers):
-            peer.writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(self, reader, writer)
         self.peers.append(peer)
-        self.accepted += 1
         try:
             if self.on_connect is not None:
                 await self.on_connect(peer)
@@ -151,11 +105,8 @@ class FakeUpstream:
             while chunk := await reader.read(1 << 20):
                 buffer += chunk
                 await self._requests(peer, buffer)
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # the proxy or the script ended the connection
         finally:
             self.peers.remove(peer)
-            writer.close()
 
     async def _requests(self, peer: Peer, buffer: bytearray) -> None:
         at = 0
@@ -170,12 +121,6 @@ class FakeUpstream:
             self.requests.append(request)
             await self.script(peer, request)
         del buffer[:at]
-
-    def __enter__(self) -> FakeUpstream:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def answer(reply: bytes) -> Script:

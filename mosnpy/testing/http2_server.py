@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Awaitable, Callable
 
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame, SettingsFrame
@@ -33,12 +32,11 @@ from mosnpy.testing.http2_frames import (
     window_update,
 )
 from mosnpy.testing.http_message import Fields
-from mosnpy.testing.loop_thread import shared_loop
-from mosnpy.testing.waiting import free_port, until
+from mosnpy.testing.scripted_server import ScriptedServer, reset
+from mosnpy.testing.waiting import until
 
 Script2 = Callable[["Stream2"], Awaitable[None]]
 OnFrame = Callable[["Http2Peer", Frame], "Awaitable[None] | None"]
-_LINGER_RST = b"\x01\0\0\0\0\0\0\0"
 
 
 class StreamReset(Exception):
@@ -144,9 +142,7 @@ class Http2Peer:
         self.writer.close()
 
     def reset(self) -> None:
-        raw = self.writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
-        self.writer.transport.abort()
+        reset(self.writer)
 
     def goaway(self, last: int | None = None, code: int = Code.NO_ERROR) -> None:
         """Requests above `last` (default: the highest seen) are ignored from now on."""
@@ -221,87 +217,44 @@ class Http2Peer:
             task.cancel()
 
 
-class Http2Server:
+class Http2Server(ScriptedServer):
     def __init__(
         self, script: Script2 | None = None, *, settings: dict[int, int] | None = None, polite: bool = True,
         windows: bool = True, keep_bodies: bool = True, port: int = 0,
     ) -> None:  # fmt: skip
+        super().__init__(port=port)
         self.script: Script2 = script or echo2
         self.settings: dict[int, int] | None = settings or {}
         self.polite, self.windows, self.keep_bodies = polite, windows, keep_bodies
-        self.port = port or free_port()
         self.on_connect: Callable[[Http2Peer], Awaitable[None]] | None = None
         self.on_frame: OnFrame | None = None
         self.peers: list[Http2Peer] = []  # open now
         self.all_peers: list[Http2Peer] = []
-        self.accepted = 0
         self.requests: list[Stream2] = []
-        self.errors: list[BaseException] = []
-        self._server: asyncio.Server | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     @property
     def last(self) -> Exchange2:
         return self.requests[-1].message
 
-    def start(self) -> Http2Server:
-        shared_loop().call(self._start())
-        return self
-
-    def stop(self) -> None:
-        shared_loop().call(self._stop())
-        assert not self.errors, self.errors
-
     def each(self, act: Callable[[Http2Peer], object]) -> None:
-        async def on_loop() -> None:
-            for peer in list(self.peers):
-                act(peer)
-
-        shared_loop().call(on_loop())
+        self.on_loop(lambda: [act(peer) for peer in list(self.peers)])
 
     def until_requests(self, count: int, timeout: float = 10.0) -> list[Stream2]:
         until(lambda: len(self.requests) >= count, f"{count} requests to arrive upstream", timeout)
         return self.requests
 
-    async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True, backlog=1024)
-
-    async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for peer in list(self.peers):
-            peer.writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Http2Peer(self, reader, writer)
         self.peers.append(peer)
         self.all_peers.append(peer)
         try:
             await peer.serve()
-        except (StreamReset, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (StreamReset, ConnectionError, EOFError, asyncio.CancelledError):
             peer.end = "RST"
-        except Exception as error:
-            self.errors.append(error)
         finally:
             peer.end = peer.end or "FIN"
             self.peers.remove(peer)
             await peer.finish()
-            writer.close()
-
-    def __enter__(self) -> Http2Server:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 # ---- scripts ----

@@ -18,16 +18,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from mosnpy.testing.http_message import Message, chunked, parse_fields, parse_head, response, response_head
-from mosnpy.testing.loop_thread import shared_loop
-from mosnpy.testing.waiting import free_port, until
+from mosnpy.testing.scripted_server import ScriptedServer, reset
+from mosnpy.testing.waiting import until
 
 Script = Callable[["HttpPeer", "Request"], Awaitable[None]]
 _KEPT = 1 << 20  # bytes remembered per connection
-_LINGER_RST = b"\x01\0\0\0\0\0\0\0"
 
 
 class Request(Message):
@@ -162,57 +160,27 @@ class HttpPeer:
 
     def reset(self) -> None:
         """RST: what the other side has not read yet may be lost."""
-        raw = self.writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
-        self.writer.transport.abort()
+        reset(self.writer)
 
 
-class HttpServer:
+class HttpServer(ScriptedServer):
     """A listening socket with a script behind it. The script may be changed while it runs."""
 
     def __init__(self, script: Script | None = None, *, port: int = 0) -> None:
+        super().__init__(port=port)
         self.script: Script = script or echo
-        self.port = port or free_port()
         self.peers: list[HttpPeer] = []  # open now
         self.all_peers: list[HttpPeer] = []  # ever
-        self.accepted = 0
         self.requests: list[Request] = []
-        self.errors: list[BaseException] = []  # of scripts
         self.on_connect: Callable[[HttpPeer], Awaitable[None]] | None = None
-        self._server: asyncio.Server | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     @property
     def last(self) -> Request:
         return self.requests[-1]
 
-    def start(self) -> HttpServer:
-        shared_loop().call(self._start())
-        return self
-
-    def stop(self) -> None:
-        shared_loop().call(self._stop())
-        assert not self.errors, self.errors
-
-    def refuse(self) -> None:
-        """Stops listening; open connections stay."""
-        shared_loop().call(self._refuse())
-
     def each(self, act: Callable[[HttpPeer], object]) -> None:
         """On every open connection: `server.each(HttpPeer.close)` is what an idle timeout looks like."""
-
-        async def on_loop() -> None:
-            for peer in list(self.peers):
-                act(peer)
-
-        shared_loop().call(on_loop())
+        self.on_loop(lambda: [act(peer) for peer in list(self.peers)])
 
     def push(self, data: bytes) -> None:
         """Unasked bytes on every open connection."""
@@ -222,27 +190,7 @@ class HttpServer:
         until(lambda: len(self.requests) >= count, f"{count} requests to arrive upstream", timeout)
         return self.requests
 
-    def until_quiet(self) -> None:
-        """No connection is open any more."""
-        until(lambda: not self.peers, "upstream connections to end")
-
-    async def _start(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, reuse_address=True, backlog=1024, limit=1 << 20
-        )
-
-    async def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
-    async def _stop(self) -> None:
-        await self._refuse()
-        for peer in list(self.peers):
-            peer.writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = HttpPeer(self, reader, writer)
         self.peers.append(peer)
         self.all_peers.append(peer)
@@ -256,19 +204,8 @@ class HttpServer:
                 await self.script(peer, request)
                 if not writer.is_closing():
                     await request.read_body()
-        except (ConnectionError, EOFError, asyncio.CancelledError):
-            pass  # the other side or the script ended the connection
-        except Exception as error:
-            self.errors.append(error)
         finally:
             self.peers.remove(peer)
-            writer.close()
-
-    def __enter__(self) -> HttpServer:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 # ---- scripts ----

@@ -6,81 +6,31 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 
-from mosnpy.testing.loop_thread import shared_loop
-from mosnpy.testing.resp import Address
-from mosnpy.testing.waiting import free_port
+from mosnpy.testing.scripted_server import ScriptedServer
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class TcpServer:
-    """Listens on a TCP port or a Unix socket, with `tls` for TLS. `accepted` counts, `open` holds the connections that live."""
+class TcpServer(ScriptedServer):
+    """`serve` says what becomes of a connection."""
 
     def __init__(
         self, serve: Serve, *, host: str = "127.0.0.1", path: str = "", tls: ssl.SSLContext | None = None
     ) -> None:
-        self.serve, self.host, self.path, self.tls = serve, host, path, tls
-        self.port = 0 if path else free_port(host)
-        self.accepted = 0
-        self.open: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
+        super().__init__(host=host, path=path, tls=tls)
+        self.script = serve
 
-    @property
-    def address(self) -> Address:
-        return self.path or (self.host, self.port)
-
-    @property
-    def endpoint(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def start(self) -> TcpServer:
-        shared_loop().call(self._start())
-        return self
-
-    def stop(self) -> None:
-        shared_loop().call(self._stop())
-
-    async def _start(self) -> None:
-        if self.path:
-            self._server = await asyncio.start_unix_server(self._serve, self.path)
-        else:
-            self._server = await asyncio.start_server(
-                self._serve, self.host, self.port, reuse_address=True, backlog=1024, ssl=self.tls
-            )
-
-    async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self.open):
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        self.open.add(writer)
-        try:
-            await self.serve(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the other side ended it
-        finally:
-            self.open.discard(writer)
-            writer.close()
-
-    def __enter__(self) -> TcpServer:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self.script(reader, writer)
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Everything back until FIN, then FIN."""
+    """Everything back until FIN, then FIN (over TLS the connection's end stands for it)."""
     while data := await reader.read(1 << 18):
         writer.write(data)
         await writer.drain()
-    writer.write_eof()
+    if writer.can_write_eof():
+        writer.write_eof()
 
 
 async def measure(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -195,7 +195,7 @@ class TestTcp:
             for number in range(40):
                 abandon(proxy.address(), b"x" * (number * 10_000), reset=reset, wait_for=min(number, 5))
             proxy.quiet()
-            until(lambda: not server.open, "the upstream side to be closed too")
+            server.until_quiet()
 
     def test_server_goes_away(self, embed: Embed) -> None:
         with TcpServer(echo) as server:

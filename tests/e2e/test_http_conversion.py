@@ -245,7 +245,7 @@ class TestStreaming:
     @staticmethod
     def open(server: Server, gate: asyncio.Event) -> None:
         server.until_requests(50)
-        server.each(lambda peer: gate.set())
+        server.release(gate)
 
 
 class TestErrors:

@@ -179,7 +179,7 @@ class TestHalfClosed:
         server.until_requests(1)
         wire.half_close()
         assert wire.silent()
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         assert wire.response().text == "thought"
 
     def test_fin_behind_a_stream_of_events(self, http: HttpStage) -> None:
@@ -199,7 +199,7 @@ class TestHalfClosed:
         wire.half_close()
         server.until_requests(2)
         assert wire.silent()
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         assert wire.response().text == "thought"
 
     def test_fin_within_a_head(self, http: HttpStage) -> None:
@@ -314,5 +314,5 @@ class TestCrowds:
             wire.request()
             server.until_requests(count)
             wire.reset()
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         assert http.wire().exchange().text == "ok"

@@ -222,7 +222,7 @@ class TestWhileTheRequestIsSent:
         assert sent < 60_000_000
         assert other.exchange().text == "ok"
         slow.reset()
-        server.each(lambda peer: released.set())
+        server.release(released)
 
     def test_half_closed_upstream_still_reads(self, http: HttpStage) -> None:
         """Its response is whole and ends with FIN while the request is still going: the exchange is fine."""

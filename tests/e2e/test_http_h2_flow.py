@@ -194,7 +194,7 @@ class TestWhatTheProxyLets:
             assert wire.exchange("GET", "/other").text == "ok"
         wire.reset_stream(stream)
         assert wire.exchange("GET", "/other").text == "ok"
-        http.servers[0].each(lambda peer: held.set())
+        http.servers[0].release(held)
 
     def test_many_stalled_uploads_leave_room_on_the_connection(self, http: HttpStage) -> None:
         """Streams nobody reads upstream must not use up the connection's window for good."""

@@ -192,7 +192,7 @@ class TestGoAway:
         streams = [wire.begin() for _ in range(3)]
         server.until_requests(3)
         wire.send_raw(goaway(0))
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         assert [wire.wait(stream).text for stream in streams] == ["finished"] * 3
         wire.error()  # reads to the connection's end
 
@@ -223,7 +223,7 @@ class TestGoAway:
             server.until_requests(count)
         server.each(lambda peer: peer.goaway(5))
         until(lambda: len(server.requests) >= 9, "the three above 5 to be sent again")
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         assert [wire.response().text for wire in wires] == ["1", "1", "1", "2", "2", "2"]
         until(lambda: len(server.peers) == 1, "the first connection to be left")
 
@@ -285,7 +285,7 @@ class TestGoAway:
         ending = threading.Thread(target=proxy.stop)
         ending.start()
         wire.until(lambda: wire.link.goaway is not None, "GOAWAY")
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         assert wire.wait(held).text == "/held"
         assert wire.error() == Code.NO_ERROR
         ending.join()

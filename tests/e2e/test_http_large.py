@@ -228,7 +228,7 @@ class TestEvents:
                 wire.head()
                 assert wire.chunk() == b"data: 1\n\n"
             watched.look()
-            server.each(lambda peer: gate.set())
+            server.release(gate)
             for wire in wires:
                 assert wire.chunk() == b"data: 2\n\n"
             watched.look()

@@ -264,7 +264,7 @@ class TestPipelining:
             wire.request("GET", f"/{number}")
         server.until_requests(1)
         assert wire.silent()
-        server.each(lambda peer: held.set())
+        server.release(held)
         assert [wire.response().text for _ in range(3)] == ["/1", "/2", "/3"]
 
     def test_many_in_one_write(self, http: HttpStage) -> None:

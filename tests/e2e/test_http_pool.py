@@ -45,7 +45,7 @@ class TestReuse:
             server.until_requests(count)
         used = {}
         for name in ("/b", "/c", "/a"):
-            server.each(lambda peer, name=name: gates[name].set())  # type: ignore[misc]
+            server.release(gates[name])
             used[name] = connection_of(wires[name].response())
         assert sorted(used.values()) == [1, 2, 3]
         again = http.wire()
@@ -135,7 +135,7 @@ class TestReload:
         proxy.reload(http_config({"new": other}))
         until(lambda: http.wire().exchange().text == "other", "the new plan")
         sending.send_raw(b"0\r\n\r\n")
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         for wire in (waiting, sending):
             got = wire.response()
             assert (got.status, got.text, got.trailers) == (200, "late", [("X-A", "b")])
@@ -160,7 +160,7 @@ class TestReload:
         head = reading.head()
         proxy.reload(http_config(server, bind=f"127.0.0.1:{free_port()}"))
         assert idle.closed()
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         got = waiting.response()
         assert (got.text, got.closes) == ("all", True)
         assert waiting.closed()
@@ -185,7 +185,7 @@ class TestInLine:
         for wire in wires:
             wire.request()
         until(lambda: http.proxy and http.proxy.counts()["streams"] == 12, "all to have come")
-        quick.each(lambda peer: held.set())
+        quick.release(held)
         quick.until_requests(6)
         stuck.script = echo
         stuck.each(HttpPeer.close)
@@ -331,7 +331,7 @@ class TestPipelinedUpstream:
         get.request("GET", "/held")
         server.until_requests(1)
         assert connection_of(post.exchange("POST", "/x", body=b"b")) != 1
-        server.each(lambda peer: held.set())
+        server.release(held)
         assert get.response().status == 200
 
     def test_replayed_when_the_connection_dies(self, http: HttpStage) -> None:
@@ -363,7 +363,7 @@ class TestPipelinedUpstream:
         server.until_requests(1)
         wires[1].reset()
         wires[3].close()
-        server.each(lambda peer: held.set())
+        server.release(held)
         for number in (0, 2, 4, 5):
             assert wires[number].response().text == f"/{number}"
 
@@ -429,7 +429,7 @@ class TestPipelinedUpstream:
         server.until_requests(4)
         post.request("POST", "/", body=b"b")
         assert post.silent()
-        server.each(lambda peer: held.set())
+        server.release(held)
         assert get.response().status == 200
         assert post.response().status == 200
 
@@ -447,5 +447,5 @@ class TestPipelinedUpstream:
             wire.request()
         server.until_requests(5)
         assert server.accepted == 5
-        server.each(lambda peer: held.set())
+        server.release(held)
         assert [wire.response().text for wire in wires] == ["x"] * 5

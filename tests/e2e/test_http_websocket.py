@@ -295,7 +295,7 @@ class TestRaw:
         wire.half_close()
         server.until_requests(1)
         assert wire.silent()
-        server.each(lambda peer: gate.set())
+        server.release(gate)
         assert wire.head().status == 101
         assert wire.rest() == b"all I have to say, and that"
 

@@ -104,7 +104,7 @@ def test_server_half_closes(line: Line) -> None:
         for _ in range(20):
             wire.send_raw(b"y" * 10_000)
         wire.half_close()
-    until(lambda: not line.servers["greet"].open, "the server to see the client's end")
+    line.servers["greet"].until_quiet()
 
 
 def test_half_close_behind_data_that_waits(line: Line) -> None:
@@ -127,7 +127,7 @@ def test_reset_of_the_client_reaches_the_server(line: Line) -> None:
     wire.send_raw(b"x")
     assert wire.exactly(1) == b"x"
     wire.reset()
-    until(lambda: not line.servers["echo"].open, "the server to lose the connection")
+    line.servers["echo"].until_quiet()
 
 
 def test_reset_of_the_server_reaches_the_client(line: Line) -> None:
@@ -175,7 +175,7 @@ def test_slow_reader_does_not_fill_the_proxy(line: Line) -> None:
         assert line.proxy.worker_rss() - before < 24 * MIB
     for wire in wires:
         wire.close()
-    until(lambda: not line.servers["flood"].open, "the floods to end with their clients")
+    line.servers["flood"].until_quiet()
 
 
 def test_many_connections_at_once(line: Line) -> None:
@@ -185,7 +185,7 @@ def test_many_connections_at_once(line: Line) -> None:
     for number, wire in enumerate(wires):
         assert wire.exactly(6) == b"%6d" % number
         wire.close()
-    until(lambda: not line.servers["echo"].open, "all connections to end")
+    line.servers["echo"].until_quiet()
 
 
 class TestOwnProxy:
