@@ -133,7 +133,9 @@ class ScriptedServer:
             self.errors.append(error)
         writer.close()
         with suppress(*_ENDED):
-            await writer.wait_closed()  # asyncio's TLS may not close where reading was paused at the end: stop() aborts it
+            await (
+                writer.wait_closed()
+            )  # asyncio's TLS may not close where reading was paused at the end: stop() aborts it
         del self._open[task]
 
     def __enter__(self: Self) -> Self:
