@@ -74,7 +74,7 @@ class ScriptedServer:
 
     def refuse(self) -> None:
         """Stops listening; open connections stay."""
-        self.on_loop(self._refuse)
+        shared_loop().call(self._refuse())
 
     def until_quiet(self) -> None:
         """No connection is open any more."""
@@ -103,14 +103,18 @@ class ScriptedServer:
                 self._accept, self.host, self.port, reuse_address=True, backlog=1024, limit=self._limit, ssl=self._tls
             )
 
-    def _refuse(self) -> None:
+    async def _refuse(self) -> None:
+        """What was accepted becomes a connection first: asyncio drops it where its server was closed in between."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening)
+            await asyncio.sleep(0)
+            server.close()
 
     async def _stop(self) -> None:
         self._running = False
-        self._refuse()
+        await self._refuse()
         for task, writer in self._open.items():
             writer.transport.abort()
             task.cancel()

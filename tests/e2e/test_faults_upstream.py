@@ -185,17 +185,13 @@ class TestReplies:
         assert reply == b"$5\r\nright\r\n" or is_error(reply)
 
     def test_two_replies_to_one_request(self, wire: Wire, fake: FakeUpstream) -> None:
-        async def twice(peer: Peer, request: Request) -> None:
-            await echo_argument(peer, request)
-            await echo_argument(peer, request)
-
-        fake.script = twice
+        """The connection that the second came on ends; a late one that crosses the next request can't be told from its reply."""
+        fake.script = answer(b"$5\r\nfirst\r\n" * 2)
         wire.ask("GET", "first")
+        fake.until_quiet()
         fake.script = echo_argument
         for number in range(20):
-            reply = wire.ask("GET", number)
-            assert reply == encode(number)[4:] or is_error(reply)
-        assert reply == b"$2\r\n19\r\n"
+            assert wire.ask("GET", number) == encode(number)[4:]
 
     @pytest.mark.parametrize("size", [1, 2, 5])
     def test_replies_that_drip(self, wire: Wire, fake: FakeUpstream, size: int) -> None:
